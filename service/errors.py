@@ -1,0 +1,110 @@
+"""Every failure a client can meet: a stable code, an HTTP status and one sentence that says what to do.
+
+Engines and services raise these; `service.error_handlers` turns them into the one error envelope of the API.
+The message is public. What only the operator may know (paths, causes) belongs in the exception's `__cause__`,
+which is logged and never sent.
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """Base of all expected failures.
+
+    `retry_after_s` becomes a Retry-After header: set it only where waiting can help.
+    """
+
+    code = "INTERNAL_ERROR"
+    status = 500
+
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class BadRequestError(ServiceError):
+    """The request contradicts itself or lacks a part."""
+
+    code = "BAD_REQUEST"
+    status = 400
+
+
+class NotFoundError(ServiceError):
+    """No such id."""
+
+    code = "NOT_FOUND"
+    status = 404
+
+
+class PayloadTooLargeError(ServiceError):
+    """More bytes than MAX_UPLOAD_SIZE."""
+
+    code = "FILE_TOO_LARGE"
+    status = 413
+
+
+class UnsupportedImageError(ServiceError):
+    """The bytes are not one of the image formats that are taken."""
+
+    code = "UNSUPPORTED_IMAGE"
+    status = 415
+
+
+class ImageTooLargeError(ServiceError):
+    """More pixels than MAX_PIXELS, read from the header before anything is decoded."""
+
+    code = "IMAGE_TOO_LARGE"
+    status = 422
+
+
+class ImageUnreadableError(ServiceError):
+    """An image of a known format whose content is broken or cut short, or too small to hold a face."""
+
+    code = "IMAGE_UNREADABLE"
+    status = 422
+
+
+class InvalidValueError(ServiceError):
+    """A well-formed value that this picture or service can't use (a box outside the image, slot 7 of 2)."""
+
+    code = "INVALID_VALUE"
+    status = 422
+
+
+class NoFaceDetectedError(ServiceError):
+    """The photo shows no face. The sentence is the seed's; what to do is appended by the caller."""
+
+    code = "NO_FACE_DETECTED"
+    status = 422
+
+    def __init__(self, advice: str = "Use a clear, well-lit photo with a visible face.") -> None:
+        super().__init__(f"No faces detected in the provided image. {advice}")
+
+
+class NoFaceSlotError(ServiceError):
+    """The page shows no face that could be replaced, and none was given."""
+
+    code = "NO_FACE_SLOT"
+    status = 422
+
+
+class BusyError(ServiceError):
+    """The inference queue is full; nothing of the request was kept."""
+
+    code = "BUSY"
+    status = 503
+
+
+class ModelUnavailableError(ServiceError):
+    """A model that this request needs is not installed, or its hardware is missing."""
+
+    code = "MODEL_UNAVAILABLE"
+    status = 503
+
+
+class StorageFullError(ServiceError):
+    """The disk takes no more; nothing half-written was left behind."""
+
+    code = "STORAGE_FULL"
+    status = 507
