@@ -108,3 +108,10 @@ class StorageFullError(ServiceError):
 
     code = "STORAGE_FULL"
     status = 507
+
+
+class ModelDownloadError(ServiceError):
+    """A model could not be fetched, verified or unpacked; what was installed before is untouched."""
+
+    code = "MODEL_DOWNLOAD_FAILED"
+    status = 503

@@ -1,0 +1,367 @@
+"""The InsightFace engine of `face_detector`: a pack folder's detector, recogniser and gender/age model.
+
+The models are insightface's own classes (`insightface.model_zoo`); what drives them is here, because
+`insightface.app.FaceAnalysis` builds a detector session per input size, keeps thresholds as shared attributes and
+loads landmark models that nothing here uses. insightface and onnxruntime are imported by no other module.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+from insightface.model_zoo.model_zoo import ModelRouter
+from insightface.utils.face_align import arcface_dst
+
+from face_detector import NOT_ASKED_FOR, Device, Face, FaceDetector
+from service.errors import InvalidValueError, ModelUnavailableError
+from utils import AnyArray, FloatArray, RGBImage
+
+logger = logging.getLogger(__name__)
+
+FINE_SIDE = 640
+"""Side in pixels of the main detection pass: what InsightFace's packs are published and measured at."""
+COARSE_SIDE = 128
+"""Side of the second pass, which finds faces that fill the frame: at 640 px they outgrow SCRFD's largest anchors."""
+MAX_INTRA_OP_THREADS = 4
+"""Beyond this a convolution of these sizes gains little; the other cores serve other requests."""
+FACE_BATCH = 8
+"""Faces per recogniser run: bounds memory on a crowd."""
+GENDERAGE_MARGIN = 1.5
+"""The gender/age model was trained on a square of 1.5 times the box's longer side."""
+
+Role = Literal["detection", "recognition", "genderage"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """What the detector found, before it becomes `Face`s: unclipped boxes (N, 5) with scores, and points (N, 5, 2)."""
+
+    boxes: FloatArray
+    kps: FloatArray
+
+
+class InsightFaceDetector(FaceDetector):
+    """Any folder in InsightFace's pack format: SCRFD with five points, ArcFace-style recogniser, gender/age."""
+
+    engine = "insightface"
+
+    def __init__(self, pack: Path, *, det_threshold: float, device: Device, threads: int) -> None:
+        """Load the models of `pack` that are needed, one session each, and run each once.
+
+        Args:
+            pack: a folder of .onnx files, told apart by their inputs and outputs.
+            det_threshold: least detection confidence, 0..1.
+            device: "cuda" must really run; "auto" takes it where it does.
+            threads: CPU cores that all sessions together may use.
+
+        Raises:
+            ModelUnavailableError: a file is broken, there is no detector, or CUDA was demanded and doesn't run.
+        """
+        intra_op = max(1, min(threads, MAX_INTRA_OP_THREADS))
+        # A run uses `intra_op` threads, so this many runs at once fill the cores and no more: with more threads than
+        # cores onnxruntime's spinning workers starve one another (measured: five times slower).
+        self._runs = threading.BoundedSemaphore(max(1, threads // intra_op))
+        self.model = pack.name
+        models = _load_models(pack, device=device, intra_op_threads=intra_op)
+        self.provider = next(iter(models.values())).session.get_providers()[0]
+        self._detector = models["detection"]
+        self._recogniser = models.get("recognition")
+        self._genderage = models.get("genderage")
+        self.embeds = self._recogniser is not None
+        self._det_threshold = det_threshold
+        self._warm_up()
+
+    def detect(self, image_rgb: RGBImage, *, threshold: float | None = None) -> list[Face]:
+        found = self._candidates(image_rgb, threshold)
+        return [
+            Face(_clipped(box[:4], image_rgb), kps, float(box[4]), unavailable=NOT_ASKED_FOR)
+            for box, kps in zip(found.boxes, found.kps, strict=True)
+        ]
+
+    def analyze(self, image_rgb: RGBImage, *, threshold: float | None = None) -> list[Face]:
+        found = self._candidates(image_rgb, threshold)
+        embeddings = self._embeddings(image_rgb, found.kps)
+        attributes = self._genders_and_ages(image_rgb, found.boxes)
+        unavailable = self._missing_models()
+        return [
+            Face(_clipped(box[:4], image_rgb), kps, float(box[4]), embedding, gender, age, unavailable)
+            for box, kps, embedding, (gender, age) in zip(found.boxes, found.kps, embeddings, attributes, strict=True)
+        ]
+
+    def embed(self, image_rgb: RGBImage, kps: FloatArray) -> FloatArray:
+        if self._recogniser is None:
+            raise ModelUnavailableError(self._missing_models()["embedding"])
+        embedding = self._embeddings(image_rgb, np.asarray(kps, np.float32)[None])[0]
+        assert embedding is not None  # there is a recogniser
+        return embedding
+
+    def _missing_models(self) -> dict[str, str]:
+        why: dict[str, str] = {}
+        if self._recogniser is None:
+            why["embedding"] = f"The face pack {self.model} has no recognition model."
+        if self._genderage is None:
+            why |= dict.fromkeys(("gender", "age"), f"The face pack {self.model} has no gender and age model.")
+        return why
+
+    def _candidates(self, image_rgb: RGBImage, threshold: float | None) -> _Candidates:
+        """Both passes under one non-maximum suppression, largest area first."""
+        least = self._det_threshold if threshold is None else threshold
+        passes: list[_Candidates] = []
+        shrunk = image_rgb
+        for side in self._sides():
+            # The coarse picture is made from the fine one: a large photo is read once.
+            shrunk, canvas = self._letterbox(shrunk, side)
+            scale = np.array([image_rgb.shape[1] / shrunk.shape[1], image_rgb.shape[0] / shrunk.shape[0]], np.float32)
+            with self._runs:
+                scores, boxes, points = self._detector.forward(canvas, least)
+            kps = np.vstack(points).reshape(-1, 5, 2) * scale
+            passes.append(_Candidates(np.hstack((np.vstack(boxes) * np.tile(scale, 2), np.vstack(scores))), kps))
+        boxes = np.vstack([found.boxes for found in passes]).astype(np.float32)
+        kps = np.vstack([found.kps for found in passes]).astype(np.float32)
+        keep = [i for i in self._detector.nms(boxes) if _area(_clipped(boxes[i, :4], image_rgb)) > 0]
+        keep.sort(key=lambda i: -_area(boxes[i]))
+        return _Candidates(boxes[keep], kps[keep])
+
+    def _sides(self) -> tuple[int, ...]:
+        fixed = self._detector.static_input_size
+        return (FINE_SIDE, COARSE_SIDE) if fixed is None else (int(fixed[0]),)
+
+    def _letterbox(self, image_rgb: RGBImage, side: int) -> tuple[RGBImage, RGBImage]:
+        """The picture scaled to `side` pixels on its longer edge, and the BGR canvas that the detector takes.
+
+        On the CPU the canvas is only as large as the detector's coarsest stride asks for: a square one spends 44 % of
+        the work on the black bars of a 16:9 picture. CUDA gets one fixed shape, since cuDNN plans each shape anew.
+        """
+        height, width = image_rgb.shape[:2]
+        factor = side / max(height, width)
+        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        scaled = np.asarray(cv2.resize(image_rgb, size, interpolation=interpolation), np.uint8)
+        stride = 32 if self._detector.fmc == 3 else 128
+        rows, columns = (-(-size[1] // stride) * stride, -(-size[0] // stride) * stride)
+        if self.provider != "CPUExecutionProvider" or self._detector.static_input_size is not None:
+            rows = columns = side
+        canvas = np.zeros((rows, columns, 3), np.uint8)
+        canvas[: size[1], : size[0]] = cv2.cvtColor(scaled, cv2.COLOR_RGB2BGR)
+        return scaled, canvas
+
+    def _embeddings(self, image_rgb: RGBImage, kps: FloatArray) -> list[FloatArray] | list[None]:
+        """One (D,) L2-normalised vector for each row of `kps` (N, 5, 2)."""
+        if self._recogniser is None:
+            return [None] * len(kps)
+        size = int(self._recogniser.input_size[0])
+        crops = [_aligned_crop(image_rgb, points, size) for points in kps]
+        batch = FACE_BATCH if _takes_batches(self._recogniser) else 1
+        embeddings: list[FloatArray] = []
+        for start in range(0, len(crops), batch):
+            with self._runs:
+                raw = self._recogniser.get_feat(crops[start : start + batch])
+            embeddings += [_unit(vector) for vector in raw]
+        return embeddings
+
+    def _genders_and_ages(
+        self, image_rgb: RGBImage, boxes: FloatArray
+    ) -> list[tuple[Literal["M", "F"] | None, int | None]]:
+        if self._genderage is None:
+            return [(None, None)] * len(boxes)
+        return [self._gender_and_age(image_rgb, box) for box in boxes]
+
+    def _gender_and_age(self, image_rgb: RGBImage, box: FloatArray) -> tuple[Literal["M", "F"], int]:
+        """The model's three numbers are the scores of female and male, and age / 100."""
+        model = self._genderage
+        assert model is not None  # the caller asked
+        size = int(model.input_size[0])
+        crop = _square_crop(image_rgb, box, size)
+        blob = cv2.dnn.blobFromImage(crop, 1.0 / model.input_std, (size, size), (model.input_mean,) * 3, swapRB=False)
+        with self._runs:
+            female, male, age = model.session.run(model.output_names, {model.input_name: blob})[0][0]
+        return ("M" if male > female else "F"), round(float(age) * 100)
+
+    def _warm_up(self) -> None:
+        """Run every session once: the first run allocates and, on CUDA, proves that the kernels fit the device."""
+        blank = np.zeros((FINE_SIDE, FINE_SIDE, 3), np.uint8)
+        self.detect(blank)
+        self._embeddings(blank, (arcface_dst + 200.0)[None])
+        self._genders_and_ages(blank, np.array([[200, 200, 400, 400, 1]], np.float32))
+
+
+def _load_models(pack: Path, *, device: Device, intra_op_threads: int) -> dict[Role, Any]:
+    """The pack's models by role, each with one session. Of two that do the same the first by name is taken."""
+    files: dict[Role, Path] = {}
+    for file in sorted(pack.glob("*.onnx")):
+        role = _role(file)
+        if role is None:
+            logger.info("%s in the face pack %s is not needed and stays unloaded", file.name, pack.name)
+        elif role in files:
+            logger.warning("%s is ignored: %s in the same pack does the same", file.name, files[role].name)
+        else:
+            files[role] = file
+    if "detection" not in files:
+        raise ModelUnavailableError(f"The face pack {pack} has no SCRFD detection model (an .onnx with five points).")
+    providers = _providers(device)
+    models = {role: _load_model(file, providers, intra_op_threads) for role, file in files.items()}
+    if device == "cuda":
+        _refuse_silent_cpu({files[role].name: model for role, model in models.items()})
+    return models
+
+
+def _role(file: Path) -> Role | None:
+    """What a model is, by the shapes of its graph: the rules of insightface's ModelRouter, without a session.
+
+    SCRFD with five points has 9 outputs (3 strides) or 15 (5 strides); a recogniser takes a square of a multiple of
+    16 px from 112 and gives one vector; gender/age takes 96x96 and gives three numbers. Landmark models take 192x192.
+    """
+    try:
+        graph = onnx.load(str(file), load_external_data=False).graph
+    except Exception as error:  # protobuf raises several unrelated types for broken bytes
+        raise _broken(file) from error
+    if not graph.input:
+        raise _broken(file)
+    # Before IR version 4 an ONNX graph lists its weights among its inputs.
+    weights = {tensor.name for tensor in graph.initializer}
+    shapes = [[d.dim_value for d in i.type.tensor_type.shape.dim] for i in graph.input if i.name not in weights]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        return None
+    height, width = shapes[0][2:]
+    last = [d.dim_value for d in graph.output[0].type.tensor_type.shape.dim]
+    if len(graph.output) in (9, 15):
+        return "detection"
+    if len(graph.output) != 1 or height != width or height == 192:
+        return None
+    if height == 96:
+        return "genderage" if last[-1:] == [3] else None
+    return "recognition" if height >= 112 and height % 16 == 0 else None
+
+
+def _broken(file: Path) -> ModelUnavailableError:
+    return ModelUnavailableError(
+        f"{file} can't be read as an ONNX model: it is damaged or cut short. "
+        f"Remove the folder {file.parent} and get it again with `python main.py models pull {file.parent.name}`."
+    )
+
+
+def _load_model(file: Path, providers: list[str], intra_op_threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = intra_op_threads
+    options.inter_op_num_threads = 1
+    try:
+        model = ModelRouter(str(file)).get_model(
+            providers=providers,
+            provider_options=[_PROVIDER_OPTIONS[name] for name in providers],
+            sess_options=options,
+            # False: every input size runs in the one session, instead of one more session for each size.
+            static_shape_sessions=False,
+        )
+    except Exception as error:  # onnxruntime's own exceptions share no base below Exception
+        raise _broken(file) from error
+    return model
+
+
+_PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
+    # Exact growth instead of doubling: the arena never gives memory back.
+    "CPUExecutionProvider": {"arena_extend_strategy": "kSameAsRequested"},
+    # The exhaustive search takes seconds for each new batch size and finds nothing better for these networks.
+    "CUDAExecutionProvider": {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"},
+}
+
+
+def _providers(device: Device) -> list[str]:
+    """Execution providers in order of preference. onnxruntime drops one that doesn't start, which is checked later."""
+    wanted = device == "cuda" or (device == "auto" and _has_nvidia_driver())
+    cuda = wanted and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
+
+
+def _has_nvidia_driver() -> bool:
+    """Whether trying CUDA makes sense: without a driver onnxruntime only fills the log with missing libraries."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _refuse_silent_cpu(models: dict[str, Any]) -> None:
+    for name, model in models.items():
+        running = model.session.get_providers()[0]
+        if running != "CUDAExecutionProvider":
+            raise ModelUnavailableError(
+                f"DEVICE=cuda, but {name} runs on {running}. Check the NVIDIA driver (nvidia-smi) and install the CUDA "
+                "runtime with `pip install -r requirements-gpu.txt`, or set DEVICE=auto or DEVICE=cpu."
+            )
+
+
+def _takes_batches(model: Any) -> bool:
+    """Whether the model's batch dimension is free: an exported graph may fix it at 1."""
+    return not isinstance(model.input_shape[0], int)
+
+
+def _aligned_crop(image_rgb: RGBImage, kps: FloatArray, size: int) -> RGBImage:
+    """The BGR `size` x `size` crop in which the five points lie where ArcFace expects them."""
+    crop = _warp(image_rgb, _similarity(kps, _arcface_points(size)), size)
+    return np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), np.uint8)
+
+
+def _arcface_points(size: int) -> FloatArray:
+    """ArcFace's five points (insightface's `face_align.arcface_dst`, for 112 px) at another crop size.
+
+    Sizes that are a multiple of 128 carry the 112 px frame in their middle, 8 px further right.
+    """
+    if size % 112 == 0:
+        return np.asarray(arcface_dst * (size / 112), np.float32)
+    return np.asarray((arcface_dst + np.array([8.0, 0.0])) * (size / 128), np.float32)
+
+
+def _similarity(source: FloatArray, target: FloatArray) -> FloatArray:
+    """(2, 3) rotation, scale and shift that takes (N, 2) `source` nearest to `target` in least squares.
+
+    In complex numbers it is w = a z + b, whose solution is closed.
+
+    Raises:
+        InvalidValueError: the points are not finite or all in one place.
+    """
+    z, w = (points[:, 0].astype(np.float64) + 1j * points[:, 1] for points in (source, target))
+    z_mean, w_mean = z.mean(), w.mean()
+    spread = float(np.sum(np.abs(z - z_mean) ** 2))
+    if not np.isfinite(spread) or spread < 1e-6:
+        raise InvalidValueError("The five points of the face lie in one place or are not numbers.")
+    a = np.sum(np.conj(z - z_mean) * (w - w_mean)) / spread
+    b = w_mean - a * z_mean
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]], np.float32)
+
+
+def _square_crop(image_rgb: RGBImage, box: FloatArray, size: int) -> RGBImage:
+    x1, y1, x2, y2 = (float(v) for v in box[:4])
+    scale = size / (max(x2 - x1, y2 - y1, 1.0) * GENDERAGE_MARGIN)
+    shift = (size / 2 - scale * (x1 + x2) / 2, size / 2 - scale * (y1 + y2) / 2)
+    return _warp(image_rgb, np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float32), size)
+
+
+def _warp(image_rgb: RGBImage, matrix: FloatArray, size: int) -> RGBImage:
+    return np.asarray(cv2.warpAffine(image_rgb, matrix, (size, size), borderValue=0.0), np.uint8)
+
+
+def _unit(vector: AnyArray) -> FloatArray:
+    norm = float(np.linalg.norm(vector))
+    if not np.isfinite(norm) or norm == 0:
+        raise ModelUnavailableError("The recognition model gave no usable embedding: verify it with `models verify`.")
+    return np.asarray(vector / norm, np.float32)
+
+
+def _clipped(box: FloatArray, image: RGBImage) -> FloatArray:
+    height, width = image.shape[:2]
+    return np.clip(box, 0, np.array([width, height, width, height])).astype(np.float32)
+
+
+def _area(box: FloatArray) -> float:
+    return float((box[2] - box[0]) * (box[3] - box[1]))

@@ -1,0 +1,386 @@
+"""The weights on this machine: what is known (models.toml), what is installed in MODELS_DIR, how to get the rest.
+
+A pack is a folder of .onnx files named after its profile. It appears by one rename, complete and verified, so that a
+folder that is there can be used. `pack.lock.json` inside it records what was installed and is the reference for files
+whose checksum nobody published.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import shutil
+import threading
+import tomllib
+from base64 import urlsafe_b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from typing import Any, Literal
+
+from service.errors import ModelDownloadError, NotFoundError
+from service.model_download import Progress, download, file_sha256, unpack_onnx
+
+logger = logging.getLogger(__name__)
+
+CommercialUse = Literal["yes", "no", "unclear"]
+LOCK_NAME = "pack.lock.json"
+WORK_FOLDER = ".downloads"
+MANIFEST = Path(__file__).with_name("models.toml")
+
+EMBEDDED_MODELS = {
+    "face_detection_short_range.tflite": "faces up to about 2 m from the camera",
+    "face_detection_full_range_sparse.tflite": "smaller faces",
+    "face_landmark_with_attention.tflite": "478-point face mesh with irises",
+    "selfie_segmentation.tflite": "person mask",
+}
+"""The models of MediaPipe's wheel that the embedded engine runs, by file name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A downloadable model as models.toml states it. `files` maps file names to their SHA-256 (hex)."""
+
+    name: str
+    kind: str
+    about: str
+    urls: tuple[str, ...]
+    licence: str
+    commercial_use: CommercialUse
+    sha256: str | None = None
+    bytes: int | None = None
+    files: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One file of a model; hash and size are None where they are not known without reading the file."""
+
+    name: str
+    sha256: str | None
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """What a client may know of a model: no path of this machine.
+
+    Attributes:
+        sha256: of the archive it is downloaded as.
+        bytes: of the installed files; of the download where it isn't installed.
+        how_to_get: a command, or None where it is installed.
+    """
+
+    name: str
+    kind: str
+    about: str
+    installed: bool
+    files: tuple[ModelFile, ...]
+    sha256: str | None
+    bytes: int | None
+    licence: str
+    commercial_use: CommercialUse
+    urls: tuple[str, ...]
+    how_to_get: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileCheck:
+    """The outcome of verifying one file.
+
+    Attributes:
+        state: "unknown" is a file that nothing is recorded of.
+        reference: who vouches for the hash: its publisher, or the first download on this machine.
+    """
+
+    name: str
+    state: Literal["ok", "changed", "missing", "unknown"]
+    reference: Literal["published", "first download"] | None
+
+
+def locate_pack(model: str, models_dir: Path) -> Path | None:
+    """The folder of a face pack: `model` is a name in `models_dir` or a path. None where there is no .onnx in it."""
+    folder = (models_dir / model) if Path(model).name == model else Path(model).expanduser()
+    return folder if folder.is_dir() and any(folder.glob("*.onnx")) else None
+
+
+@cache
+def load_manifest(path: Path = MANIFEST) -> Mapping[str, Profile]:
+    """The profiles of models.toml by name."""
+    return {
+        name: Profile(**{**entry, "name": name, "urls": tuple(entry["urls"])})
+        for name, entry in tomllib.loads(path.read_text(encoding="utf-8")).items()
+    }
+
+
+class ModelStore:
+    """MODELS_DIR and the manifest. Reading is safe from any thread; one process at a time installs a model."""
+
+    def __init__(self, models_dir: Path, *, profiles: Mapping[str, Profile] | None = None) -> None:
+        self.models_dir = models_dir
+        self.profiles = load_manifest() if profiles is None else profiles
+
+    def find(self, profile: str) -> Path | None:
+        """The folder of an installed pack, by name or path."""
+        return locate_pack(profile, self.models_dir)
+
+    def status(self) -> list[ModelStatus]:
+        """Every model that is known or found; reads no weights, so it costs nothing to ask."""
+        found = [self._pack_status(profile.name, profile) for profile in self.profiles.values()]
+        found += [self._pack_status(name, None) for name in self._other_packs()]
+        return [*found, *_embedded_status()]
+
+    def how_to_get(self, model: str) -> str:
+        """The command that installs `model`."""
+        if model in self.profiles:
+            return f"python main.py models pull {model}"
+        return f"python main.py models pull {model} --from FOLDER_OR_ZIP"
+
+    def pull(self, profile: str, progress: Progress | None = None) -> Path:
+        """Download, verify and install a profile. One that is installed and sound stays as it is.
+
+        Raises:
+            NotFoundError: there is no such profile.
+            ModelDownloadError: it can't be had; what was installed before is untouched.
+        """
+        wanted = self._profile(profile)
+        with self._installing(profile) as work:
+            if self._is_sound(profile):
+                return self.models_dir / profile
+            archive = work / f"{profile}.zip"
+            digest = download(wanted.urls, archive, sha256=wanted.sha256, size=wanted.bytes, progress=progress)
+            try:
+                return self._install_zip(profile, archive, source=wanted.urls[0], archive_sha256=digest, work=work)
+            finally:
+                archive.unlink(missing_ok=True)
+
+    def pull_in_background(self, profile: str) -> threading.Thread:
+        """Try `pull` once in a daemon thread. It delays neither start nor stop: what it got is continued next time."""
+        thread = threading.Thread(target=self._pull_and_log, args=(profile,), name=f"pull-{profile}", daemon=True)
+        thread.start()
+        return thread
+
+    def install_from(self, profile: str, source: Path) -> Path:
+        """Install a pack from a folder of .onnx files or a zip, for machines without network.
+
+        Files with a published checksum must match it.
+
+        Raises:
+            ModelDownloadError: `source` is no pack, or not the one it is said to be.
+        """
+        if Path(profile).name != profile or profile.startswith("."):
+            raise ModelDownloadError(f"{profile!r} can't be the name of a folder.")
+        with self._installing(profile) as work:
+            if source.is_file():
+                return self._install_zip(
+                    profile, source, source=source.name, archive_sha256=file_sha256(source), work=work
+                )
+            onnx_files = sorted(source.glob("*.onnx")) if source.is_dir() else []
+            if not onnx_files:
+                raise ModelDownloadError(f"{source} is neither a zip nor a folder with .onnx files.")
+            staging = _fresh(work / f"{profile}.new")
+            staging.mkdir()
+            for file in onnx_files:
+                shutil.copyfile(file, staging / file.name)
+            return self._install_staged(profile, staging, source=source.name, archive_sha256=None)
+
+    def verify(self, profile: str) -> list[FileCheck]:
+        """Hash the installed files of a pack against the published checksums, or those of the first download.
+
+        Raises:
+            NotFoundError: it isn't installed.
+        """
+        folder = self.find(profile)
+        if folder is None:
+            raise NotFoundError(f"{profile} is not installed. Get it with `{self.how_to_get(profile)}`.")
+        return _check_files(folder, self._published(profile), _recorded(folder))
+
+    def _profile(self, name: str) -> Profile:
+        if name not in self.profiles:
+            raise NotFoundError(f"There is no model {name!r} to download: choose one of {', '.join(self.profiles)}.")
+        return self.profiles[name]
+
+    def _published(self, name: str) -> Mapping[str, str]:
+        profile = self.profiles.get(name)
+        return (profile.files or {}) if profile else {}
+
+    def _is_sound(self, profile: str) -> bool:
+        return self.find(profile) is not None and all(check.state == "ok" for check in self.verify(profile))
+
+    def _pull_and_log(self, profile: str) -> None:
+        try:
+            licence = self._profile(profile).licence
+            self.pull(profile)
+            logger.info("The face pack %s is installed (%s). Restart the service to use it.", profile, licence)
+        except (ModelDownloadError, NotFoundError) as error:
+            logger.warning("%s Get it later with `%s`.", error.message, self.how_to_get(profile))
+
+    def _install_zip(self, profile: str, archive: Path, *, source: str, archive_sha256: str, work: Path) -> Path:
+        staging = _fresh(work / f"{profile}.new")
+        try:
+            unpack_onnx(archive, staging)
+            return self._install_staged(profile, staging, source=source, archive_sha256=archive_sha256)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _install_staged(self, profile: str, staging: Path, *, source: str, archive_sha256: str | None) -> Path:
+        """Check the files, record them, and let the folder appear by one rename."""
+        hashes = {file.name: file_sha256(file) for file in sorted(staging.glob("*.onnx"))}
+        for name, published in self._published(profile).items():
+            if hashes.get(name) != published:
+                shutil.rmtree(staging)
+                raise ModelDownloadError(
+                    f"{name} is missing." if name not in hashes else f"{name} is not the published file of {profile}."
+                )
+        lock = {
+            "source": source,
+            "installed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "archive_sha256": archive_sha256,
+            "files": {
+                name: {"sha256": sha256, "bytes": (staging / name).stat().st_size} for name, sha256 in hashes.items()
+            },
+        }
+        (staging / LOCK_NAME).write_text(json.dumps(lock, indent=2) + "\n", encoding="utf-8")
+        folder = self.models_dir / profile
+        replaced = _fresh(staging.with_suffix(".old"))
+        if folder.exists():
+            folder.rename(replaced)
+        staging.rename(folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+        return folder
+
+    @contextmanager
+    def _installing(self, profile: str) -> Iterator[Path]:
+        """The work folder, held by this process alone: a lock that the system drops when the process dies."""
+        work = self.models_dir / WORK_FOLDER
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+            lock_file = (work / f"{profile}.lock").open("w")
+        except OSError as error:
+            raise ModelDownloadError(f"Can't write to {self.models_dir}: {error.strerror}.") from error
+        with lock_file:
+            try:
+                fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ModelDownloadError(f"Another process is installing {profile} just now.") from error
+            yield work
+
+    def _other_packs(self) -> list[str]:
+        if not self.models_dir.is_dir():
+            return []
+        names = (entry.name for entry in self.models_dir.iterdir() if not entry.name.startswith("."))
+        return sorted(name for name in names if name not in self.profiles and self.find(name))
+
+    def _pack_status(self, name: str, profile: Profile | None) -> ModelStatus:
+        folder = self.find(name)
+        model_files = _installed_files(folder) if folder else _published_files(profile)
+        sizes = [file.bytes for file in model_files if file.bytes is not None]
+        return ModelStatus(
+            name=name,
+            kind=profile.kind if profile else "face pack",
+            about=profile.about if profile else "a pack of your own",
+            installed=folder is not None,
+            files=model_files,
+            sha256=profile.sha256 if profile else None,
+            bytes=sum(sizes) if folder else (profile.bytes if profile else None),
+            licence=profile.licence if profile else "not known: this pack is not in the manifest",
+            commercial_use=profile.commercial_use if profile else "unclear",
+            urls=profile.urls if profile else (),
+            how_to_get=None if folder else self.how_to_get(name),
+        )
+
+
+def _fresh(folder: Path) -> Path:
+    """The path, with what an interrupted installation left there removed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+def _recorded(folder: Path) -> Mapping[str, Mapping[str, Any]]:
+    """What the lock file says of each file; nothing where a pack was put there by hand."""
+    try:
+        lock: dict[str, Mapping[str, Mapping[str, Any]]] = json.loads((folder / LOCK_NAME).read_text(encoding="utf-8"))
+        return lock["files"]
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _check_files(
+    folder: Path, published: Mapping[str, str], recorded: Mapping[str, Mapping[str, Any]]
+) -> list[FileCheck]:
+    names = sorted({*published, *recorded, *(file.name for file in folder.glob("*.onnx"))})
+    checks = []
+    for name in names:
+        reference: Literal["published", "first download"] | None = None
+        expected = published.get(name)
+        if expected is not None:
+            reference = "published"
+        elif name in recorded:
+            expected, reference = str(recorded[name]["sha256"]), "first download"
+        state: Literal["ok", "changed", "missing", "unknown"]
+        if not (folder / name).is_file():
+            state = "missing"
+        elif expected is None:
+            state = "unknown"
+        else:
+            state = "ok" if file_sha256(folder / name) == expected else "changed"
+        checks.append(FileCheck(name, state, reference))
+    return checks
+
+
+def _installed_files(folder: Path) -> tuple[ModelFile, ...]:
+    recorded = _recorded(folder)
+    return tuple(
+        ModelFile(file.name, recorded.get(file.name, {}).get("sha256"), file.stat().st_size)
+        for file in sorted(folder.glob("*.onnx"))
+    )
+
+
+def _published_files(profile: Profile | None) -> tuple[ModelFile, ...]:
+    published = (profile.files or {}) if profile else {}
+    return tuple(ModelFile(name, sha256, None) for name, sha256 in published.items())
+
+
+@cache
+def _embedded_status() -> tuple[ModelStatus, ...]:
+    """The embedded models, from the wheel's own record of its files: mediapipe is not imported."""
+    try:
+        in_wheel = {file.name: file for file in files("mediapipe") or () if file.name in EMBEDDED_MODELS}
+    except PackageNotFoundError:
+        in_wheel = {}
+    statuses = []
+    for name, about in EMBEDDED_MODELS.items():
+        file = in_wheel.get(name)
+        sha256 = None
+        if file is not None and file.hash is not None:
+            sha256 = urlsafe_b64decode(file.hash.value + "=").hex()
+        size = file.size if file else None
+        statuses.append(
+            ModelStatus(
+                name=name.removesuffix(".tflite"),
+                kind="embedded",
+                about=about,
+                installed=file is not None,
+                files=(ModelFile(name, sha256, size),),
+                sha256=None,
+                bytes=size,
+                licence="Apache-2.0 (carried in MediaPipe's wheel)",
+                commercial_use="yes",
+                urls=(),
+                how_to_get=None if file else "pip install -r requirements.txt",
+            )
+        )
+    return tuple(statuses)
+
+
+def run_models_command(argv: Sequence[str], settings: Any) -> int:
+    """`python main.py models ...`: the exit code of the command line in `service.models_command`."""
+    # rich is needed by the command line only, not by the service.
+    from service.models_command import run
+
+    return run(argv, ModelStore(settings.models_dir), default_model=settings.face_model)
