@@ -43,7 +43,7 @@ run: $(VENV)/.runtime ## Start the service at http://localhost:8000
 
 .PHONY: demo
 demo: $(VENV)/.runtime ## Personalise a bundled page through the API: examples/output/before_after.png
-	@$(BIN)/python examples/demo.py
+	@$(BIN)/python -m examples.demo
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests
@@ -51,7 +51,7 @@ test: $(VENV)/.dev ## Run the tests
 
 .PHONY: bench
 bench: $(VENV)/.runtime ## Time the service beside its baselines and print the table
-	@$(BIN)/python benchmarks/bench.py
+	@$(BIN)/python -m benchmarks.bench
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style and types: ruff, mypy --strict
