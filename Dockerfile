@@ -1,0 +1,33 @@
+# syntax=docker/dockerfile:1
+# docker build -t illustration-personalizer .                    the CPU service
+# docker build -t illustration-personalizer:cuda --target cuda . the same with NVIDIA's runtime libraries
+
+FROM python:3.12-slim AS base
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /app
+# --no-deps: the file is a complete compile, see requirements-overrides.txt.
+COPY requirements.txt .
+RUN pip install --no-deps -r requirements.txt
+RUN useradd --uid 1000 --create-home app && mkdir uploads outputs models && chown app:app uploads outputs models
+VOLUME ["/app/uploads", "/app/outputs", "/app/models"]
+ENV PORT=8000 API_HOST=0.0.0.0
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f\"http://127.0.0.1:{os.environ['PORT']}/health/live\", timeout=4)"]
+CMD ["python", "main.py"]
+
+FROM base AS cuda
+COPY requirements-gpu.txt .
+RUN pip install --no-deps -r requirements-gpu.txt
+ENV DEVICE=cuda NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY . .
+USER app
+
+# Last, so that it is what a build without --target makes.
+FROM base AS cpu
+ENV DEVICE=cpu
+COPY . .
+USER app
