@@ -32,6 +32,20 @@ FINE_SIDE = 640
 """Side in pixels of the main detection pass: what InsightFace's packs are published and measured at."""
 COARSE_SIDE = 128
 """Side of the second pass, which finds faces that fill the frame: at 640 px they outgrow SCRFD's largest anchors."""
+CLOSE_LOOK_SIDE = 1280
+"""Side of the pass over a large picture in which nothing was found: its faces may be a few pixels wide at 640."""
+REFINE_SIDE = 160
+"""Side of the upright crop on which a face's points are found again: measured best among 128, 160, 192, 256."""
+REFINE_FACE_SHARE = 0.42
+"""Share of that crop which ArcFace's own 112 px crop would take."""
+REFINE_THRESHOLD = 0.3
+"""A face is known to be there: it needs less confidence than one that isn't."""
+SURE_SCORE = 0.75
+"""Upright faces score more on their crop (measured 0.81 to 0.92 with SCRFD-2.5G): below, other ways up are tried."""
+GUESS_FACE_SHARE = 0.9
+"""Side of ArcFace's crop as a share of the box's longer side."""
+REFINE_TOLERANCE = 0.15
+"""How far, as a share of the crop, the five points may move on average and still be the same face."""
 MAX_INTRA_OP_THREADS = 4
 """Beyond this a convolution of these sizes gains little; the other cores serve other requests."""
 FACE_BATCH = 8
@@ -77,6 +91,7 @@ class InsightFaceDetector(FaceDetector):
         self._detector = models["detection"]
         self._recogniser = models.get("recognition")
         self._genderage = models.get("genderage")
+        self._resizable = self._detector.static_input_size is None
         self.embeds = self._recogniser is not None
         self._det_threshold = det_threshold
         self._warm_up()
@@ -84,7 +99,7 @@ class InsightFaceDetector(FaceDetector):
     def detect(self, image_rgb: RGBImage, *, threshold: float | None = None) -> list[Face]:
         found = self._candidates(image_rgb, threshold)
         return [
-            Face(_clipped(box[:4], image_rgb), kps, float(box[4]), unavailable=NOT_ASKED_FOR)
+            Face(_clipped(box, image_rgb)[:4], kps, float(box[4]), unavailable=NOT_ASKED_FOR)
             for box, kps in zip(found.boxes, found.kps, strict=True)
         ]
 
@@ -94,7 +109,7 @@ class InsightFaceDetector(FaceDetector):
         attributes = self._genders_and_ages(image_rgb, found.boxes)
         unavailable = self._missing_models()
         return [
-            Face(_clipped(box[:4], image_rgb), kps, float(box[4]), embedding, gender, age, unavailable)
+            Face(_clipped(box, image_rgb)[:4], kps, float(box[4]), embedding, gender, age, unavailable)
             for box, kps, embedding, (gender, age) in zip(found.boxes, found.kps, embeddings, attributes, strict=True)
         ]
 
@@ -114,46 +129,85 @@ class InsightFaceDetector(FaceDetector):
         return why
 
     def _candidates(self, image_rgb: RGBImage, threshold: float | None) -> _Candidates:
-        """Both passes under one non-maximum suppression, largest area first."""
+        """The picture's faces, largest area first. A large picture gets a closer look only if nothing was found."""
         least = self._det_threshold if threshold is None else threshold
-        passes: list[_Candidates] = []
-        shrunk = image_rgb
-        for side in self._sides():
-            # The coarse picture is made from the fine one: a large photo is read once.
-            shrunk, canvas = self._letterbox(shrunk, side)
-            scale = np.array([image_rgb.shape[1] / shrunk.shape[1], image_rgb.shape[0] / shrunk.shape[0]], np.float32)
-            with self._runs:
-                scores, boxes, points = self._detector.forward(canvas, least)
-            kps = np.vstack(points).reshape(-1, 5, 2) * scale
-            passes.append(_Candidates(np.hstack((np.vstack(boxes) * np.tile(scale, 2), np.vstack(scores))), kps))
-        boxes = np.vstack([found.boxes for found in passes]).astype(np.float32)
-        kps = np.vstack([found.kps for found in passes]).astype(np.float32)
-        keep = [i for i in self._detector.nms(boxes) if _area(_clipped(boxes[i, :4], image_rgb)) > 0]
-        keep.sort(key=lambda i: -_area(boxes[i]))
-        return _Candidates(boxes[keep], kps[keep])
+        found = self._suppress([self._look(image_rgb, side, least) for side in self._sides()])
+        if not len(found.boxes) and max(image_rgb.shape[:2]) > FINE_SIDE and self._resizable:
+            found = self._suppress([self._look(image_rgb, CLOSE_LOOK_SIDE, least)])
+        boxes = np.array([_clipped(box, image_rgb) for box in found.boxes], np.float32).reshape(-1, 5)
+        order = [i for i in np.argsort(-_areas(boxes), kind="stable") if _areas(boxes[i]) > 0]
+        kps = [self._refined(image_rgb, boxes[i], found.kps[i]) for i in order]
+        return _Candidates(found.boxes[order], np.array(kps, np.float32).reshape(-1, 5, 2))
 
     def _sides(self) -> tuple[int, ...]:
-        fixed = self._detector.static_input_size
-        return (FINE_SIDE, COARSE_SIDE) if fixed is None else (int(fixed[0]),)
+        return (FINE_SIDE, COARSE_SIDE) if self._resizable else (int(self._detector.static_input_size[0]),)
 
-    def _letterbox(self, image_rgb: RGBImage, side: int) -> tuple[RGBImage, RGBImage]:
-        """The picture scaled to `side` pixels on its longer edge, and the BGR canvas that the detector takes.
+    def _suppress(self, passes: list[_Candidates]) -> _Candidates:
+        """One non-maximum suppression over the candidates of all passes."""
+        boxes = np.vstack([found.boxes for found in passes])
+        keep = self._detector.nms(boxes)
+        return _Candidates(boxes[keep], np.vstack([found.kps for found in passes])[keep])
 
-        On the CPU the canvas is only as large as the detector's coarsest stride asks for: a square one spends 44 % of
-        the work on the black bars of a 16:9 picture. CUDA gets one fixed shape, since cuDNN plans each shape anew.
-        """
+    def _look(self, image_rgb: RGBImage, side: int, threshold: float) -> _Candidates:
+        """One pass over the picture scaled to `side` pixels on its longer edge; pixels of the picture itself."""
         height, width = image_rgb.shape[:2]
         factor = side / max(height, width)
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
         interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        scaled = np.asarray(cv2.resize(image_rgb, size, interpolation=interpolation), np.uint8)
+        found = self._run_detector(cv2.resize(image_rgb, size, interpolation=interpolation), side, threshold)
+        scale = np.array([width / size[0], height / size[1]], np.float32)
+        boxes = np.hstack((found.boxes[:, :4] * np.tile(scale, 2), found.boxes[:, 4:]))
+        return _Candidates(boxes, found.kps * scale)
+
+    def _refined(self, image_rgb: RGBImage, box: FloatArray, kps: FloatArray) -> FloatArray:
+        """The five points found again on an upright crop around the face, or as they were where that fails.
+
+        Points of tilted, small and frame-filling faces are rough at first sight, and those of a face upside down are
+        wrong. On eight photos this raised the gap between the closest strangers and the least similar pair of one
+        person from 0.48 to 0.55 in cosine, and for the same photos tilted by 45 degrees from -0.09 to 0.59.
+        """
+        if not self._resizable:
+            return kps
+        score, points = self._look_closely(image_rgb, kps)
+        if score < SURE_SCORE:
+            turned = max((self._look_closely(image_rgb, guess) for guess in _turned_guesses(box)), key=lambda g: g[0])
+            if turned[0] > score:
+                score, points = self._look_closely(image_rgb, turned[1])
+        return points if score > 0 else kps
+
+    def _look_closely(self, image_rgb: RGBImage, kps: FloatArray) -> tuple[float, FloatArray]:
+        """Score and points of the face on the crop in which `kps` stand upright; 0 and `kps` where there is none."""
+        expected = (_arcface_points(112) - 56) * (REFINE_FACE_SHARE * REFINE_SIDE / 112) + REFINE_SIDE / 2
+        matrix = _similarity(kps, expected)
+        found = self._run_detector(_warp(image_rgb, matrix, REFINE_SIDE), REFINE_SIDE, REFINE_THRESHOLD)
+        # The crop may hold a neighbour: only a face where this one was expected counts.
+        distances = np.linalg.norm(found.kps - expected, axis=2).mean(axis=1)
+        scores = np.where(distances < REFINE_SIDE * REFINE_TOLERANCE, found.boxes[:, 4], 0)
+        if not scores.any():
+            return 0.0, kps
+        back = cv2.invertAffineTransform(matrix)
+        points = found.kps[scores.argmax()] @ back[:, :2].T + back[:, 2]
+        return float(scores.max()), np.asarray(points, np.float32)
+
+    def _run_detector(self, scaled_rgb: AnyArray, side: int, threshold: float) -> _Candidates:
+        """Candidates, overlapping ones included, in pixels of `scaled_rgb`, whose longer edge is at most `side`.
+
+        On the CPU the canvas is only as large as the detector's coarsest stride asks for: a square one spends 44 % of
+        the work on the black bars of a 16:9 picture. CUDA gets one fixed shape, since cuDNN plans each shape anew.
+        """
+        height, width = scaled_rgb.shape[:2]
         stride = 32 if self._detector.fmc == 3 else 128
-        rows, columns = (-(-size[1] // stride) * stride, -(-size[0] // stride) * stride)
-        if self.provider != "CPUExecutionProvider" or self._detector.static_input_size is not None:
+        rows, columns = (-(-height // stride) * stride, -(-width // stride) * stride)
+        if not self._resizable:
             rows = columns = side
-        canvas = np.zeros((rows, columns, 3), np.uint8)
-        canvas[: size[1], : size[0]] = cv2.cvtColor(scaled, cv2.COLOR_RGB2BGR)
-        return scaled, canvas
+        elif self.provider != "CPUExecutionProvider":
+            rows = columns = -(-side // stride) * stride
+        canvas_bgr = np.zeros((rows, columns, 3), np.uint8)
+        canvas_bgr[:height, :width] = scaled_rgb[:, :, ::-1]
+        with self._runs:
+            scores, boxes, points = self._detector.forward(canvas_bgr, threshold)
+        boxes = np.hstack((np.vstack(boxes), np.vstack(scores))).astype(np.float32)
+        return _Candidates(boxes, np.vstack(points).reshape(-1, 5, 2).astype(np.float32))
 
     def _embeddings(self, image_rgb: RGBImage, kps: FloatArray) -> list[FloatArray] | list[None]:
         """One (D,) L2-normalised vector for each row of `kps` (N, 5, 2)."""
@@ -359,9 +413,22 @@ def _unit(vector: AnyArray) -> FloatArray:
 
 
 def _clipped(box: FloatArray, image: RGBImage) -> FloatArray:
+    """The box (x1, y1, x2, y2 and perhaps a score) with its corners inside the image."""
     height, width = image.shape[:2]
-    return np.clip(box, 0, np.array([width, height, width, height])).astype(np.float32)
+    corners = np.clip(box[:4], 0, np.array([width, height, width, height]))
+    return np.concatenate((corners, box[4:])).astype(np.float32)
 
 
-def _area(box: FloatArray) -> float:
-    return float((box[2] - box[0]) * (box[3] - box[1]))
+def _areas(boxes: FloatArray) -> FloatArray:
+    return np.asarray((boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]), np.float32)
+
+
+def _turned_guesses(box: FloatArray) -> list[FloatArray]:
+    """Where the five points (5, 2) of the face in `box` lie if its head points right, down or left."""
+    x1, y1, x2, y2 = (float(v) for v in box[:4])
+    centred = arcface_dst - arcface_dst.mean(axis=0)
+    centred *= GUESS_FACE_SHARE * max(x2 - x1, y2 - y1) / 112
+    centre = np.array([x1 + x2, y1 + y2]) / 2
+    quarter_turn = np.array([[0.0, 1.0], [-1.0, 0.0]])
+    turns = (np.linalg.matrix_power(quarter_turn, n) for n in (1, 2, 3))
+    return [np.asarray(centred @ turn + centre, np.float32) for turn in turns]
