@@ -30,8 +30,9 @@ class LocalService:
 
 @contextmanager
 def local_service(**settings: str) -> Iterator[LocalService]:
-    """Run `python main.py` with these settings beside the environment's, its pictures in a folder that is removed after.
+    """Run `python main.py` with these settings beside the environment's.
 
+    Its pictures lie in a folder that is removed afterwards.
     Raises RuntimeError with the service's own last words where it doesn't become ready.
     """
     with tempfile.TemporaryDirectory(prefix="personalizer-") as folder:
