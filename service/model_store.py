@@ -173,7 +173,7 @@ class ModelStore:
         Raises:
             ModelDownloadError: `source` is no pack, or not the one it is said to be.
         """
-        if Path(profile).name != profile or profile.startswith("."):
+        if not profile or Path(profile).name != profile or profile.startswith("."):
             raise ModelDownloadError(f"{profile!r} can't be the name of a folder.")
         with self._installing(profile) as work:
             if source.is_file():
@@ -183,11 +183,11 @@ class ModelStore:
             onnx_files = sorted(source.glob("*.onnx")) if source.is_dir() else []
             if not onnx_files:
                 raise ModelDownloadError(f"{source} is neither a zip nor a folder with .onnx files.")
-            staging = _fresh(work / f"{profile}.new")
-            staging.mkdir()
-            for file in onnx_files:
-                shutil.copyfile(file, staging / file.name)
-            return self._install_staged(profile, staging, source=source.name, archive_sha256=None)
+            with _staging(work, profile) as staging:
+                staging.mkdir()
+                for file in onnx_files:
+                    shutil.copyfile(file, staging / file.name)
+                return self._install_staged(profile, staging, source=source.name, archive_sha256=None)
 
     def verify(self, profile: str) -> list[FileCheck]:
         """Hash the installed files of a pack against the published checksums, or those of the first download.
@@ -221,19 +221,15 @@ class ModelStore:
             logger.warning("%s Get it later with `%s`.", error.message, self.how_to_get(profile))
 
     def _install_zip(self, profile: str, archive: Path, *, source: str, archive_sha256: str, work: Path) -> Path:
-        staging = _fresh(work / f"{profile}.new")
-        try:
+        with _staging(work, profile) as staging:
             unpack_onnx(archive, staging)
             return self._install_staged(profile, staging, source=source, archive_sha256=archive_sha256)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
 
     def _install_staged(self, profile: str, staging: Path, *, source: str, archive_sha256: str | None) -> Path:
         """Check the files, record them, and let the folder appear by one rename."""
         hashes = {file.name: file_sha256(file) for file in sorted(staging.glob("*.onnx"))}
         for name, published in self._published(profile).items():
             if hashes.get(name) != published:
-                shutil.rmtree(staging)
                 raise ModelDownloadError(
                     f"{name} is missing." if name not in hashes else f"{name} is not the published file of {profile}."
                 )
@@ -247,7 +243,8 @@ class ModelStore:
         }
         (staging / LOCK_NAME).write_text(json.dumps(lock, indent=2) + "\n", encoding="utf-8")
         folder = self.models_dir / profile
-        replaced = _fresh(staging.with_suffix(".old"))
+        replaced = staging.with_suffix(".old")
+        shutil.rmtree(replaced, ignore_errors=True)
         if folder.exists():
             folder.rename(replaced)
         staging.rename(folder)
@@ -260,15 +257,13 @@ class ModelStore:
         work = self.models_dir / WORK_FOLDER
         try:
             work.mkdir(parents=True, exist_ok=True)
-            lock_file = (work / f"{profile}.lock").open("w")
+            with (work / f"{profile}.lock").open("w") as lock_file:
+                fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield work
+        except BlockingIOError as error:
+            raise ModelDownloadError(f"Another process is installing {profile} just now.") from error
         except OSError as error:
             raise ModelDownloadError(f"Can't write to {self.models_dir}: {error.strerror}.") from error
-        with lock_file:
-            try:
-                fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ModelDownloadError(f"Another process is installing {profile} just now.") from error
-            yield work
 
     def _other_packs(self) -> list[str]:
         if not self.models_dir.is_dir():
@@ -295,10 +290,15 @@ class ModelStore:
         )
 
 
-def _fresh(folder: Path) -> Path:
-    """The path, with what an interrupted installation left there removed."""
+@contextmanager
+def _staging(work: Path, profile: str) -> Iterator[Path]:
+    """Where a pack is put together: not there at the beginning, and gone at the end whatever happens."""
+    folder = work / f"{profile}.new"
     shutil.rmtree(folder, ignore_errors=True)
-    return folder
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _recorded(folder: Path) -> Mapping[str, Mapping[str, Any]]:
