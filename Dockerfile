@@ -13,10 +13,9 @@ COPY requirements.txt .
 RUN pip install --no-deps -r requirements.txt
 RUN useradd --uid 1000 --create-home app && mkdir uploads outputs models && chown app:app uploads outputs models
 VOLUME ["/app/uploads", "/app/outputs", "/app/models"]
-ENV PORT=8000 API_HOST=0.0.0.0
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
-    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f\"http://127.0.0.1:{os.environ['PORT']}/health/live\", timeout=4)"]
+    CMD ["python", "-c", "from urllib.request import urlopen; from config import Settings; urlopen(f'http://127.0.0.1:{Settings().api_port}/health/live', timeout=4)"]
 CMD ["python", "main.py"]
 
 FROM base AS cuda
