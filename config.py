@@ -1,0 +1,153 @@
+"""Every setting of the service: name, unit, default, and what is refused.
+
+Values come from the environment, then from `.env`. An empty value is an unset one. The environment's names are the
+attributes' in upper case (`UPLOAD_DIR`, `MAX_PIXELS`); two have a second name that is read as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn, Self
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use: fewer than the machine's where an affinity is set."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """The service's settings. Constructing it validates; `load_settings` does so for a process that is starting."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
+        frozen=True,
+    )
+
+    # Server
+    api_host: str = Field("0.0.0.0", description="Address that the service listens on.")
+    api_port: int = Field(
+        8000, ge=1, le=65535, validation_alias=AliasChoices("API_PORT", "PORT"), description="TCP port. PORT is read too."
+    )
+    api_workers: int = Field(
+        1, ge=1, le=64, description="Processes. Each loads its own engines; the CPU cores are divided among them."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Web origins that may call the API from a browser, separated by commas; * is any. Default: none."
+    )
+    log_level: LogLevel = Field("info", description="debug, info, warning or error.")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="console, json (one object a line), or auto: console at a terminal, json otherwise."
+    )
+
+    # What a request may cost
+    max_upload_size: int = Field(
+        50, ge=1, le=1024, description="Largest request body in MB, all its files together. It is held in memory."
+    )
+    max_pixels: int = Field(
+        50_000_000, ge=10_000, le=500_000_000, description="Largest picture in pixels, read before it is decoded."
+    )
+    max_workers: int = Field(
+        default_factory=available_cores, ge=1, le=256, description="Pictures worked on at once. Default: the CPU cores."
+    )
+    max_queue: int = Field(
+        32, ge=0, le=10_000, description="Requests that may wait for a worker; one more is answered 503 BUSY at once."
+    )
+
+    # Files
+    upload_dir: Path = Field(Path("uploads"), description="Folder of uploads and templates.")
+    output_dir: Path = Field(Path("outputs"), description="Folder of results.")
+    models_dir: Path = Field(Path("models"), description="Folder of downloaded models.")
+    retention_hours: float = Field(
+        24, gt=0, le=87_600, allow_inf_nan=False, description="Hours after which uploads and results are removed."
+    )
+
+    # Engines
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "cpu", description="cpu, cuda (an error at start unless it really runs), or auto: cuda where it runs."
+    )
+    face_engine: Literal["auto", "insightface", "mediapipe"] = Field(
+        "auto", description="insightface needs the pack FACE_MODEL; auto takes it where installed, else mediapipe."
+    )
+    face_model: str = Field("buffalo_l", min_length=1, description="A profile of `models list`, or a pack's folder.")
+    face_det_thresh: float = Field(
+        0.5, ge=0.05, le=0.95, allow_inf_nan=False, description="Least confidence of a detected face, 0.05 to 0.95."
+    )
+    auto_download_models: bool = Field(
+        False, description="Fetch FACE_MODEL in the background when it is missing; it is used from the next start on."
+    )
+
+    # Named by the first version's documents; refused as long as files are kept in local folders only.
+    aws_access_key_id: SecretStr | None = Field(None, description="S3 storage: not available yet, must be empty.")
+    aws_secret_access_key: SecretStr | None = Field(None, description="S3 storage: not available yet, must be empty.")
+    aws_s3_bucket: str | None = Field(
+        None,
+        validation_alias=AliasChoices("AWS_S3_BUCKET", "S3_BUCKET_NAME"),
+        description="S3 storage: not available yet, must be empty. S3_BUCKET_NAME is read too.",
+    )
+    aws_region: str = Field("us-east-1", description="S3's region. Read with a bucket only.")
+
+    @field_validator("log_level", "log_format", "device", "face_engine", mode="before")
+    @classmethod
+    def _lower_case(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            scheme, _, rest = origin.partition("://")
+            if origin != "*" and (scheme not in {"http", "https"} or not rest or "/" in rest):
+                raise ValueError("an origin is a scheme and a host, such as https://shop.example, or *")
+        return origins
+
+    @model_validator(mode="after")
+    def _check_contradictions(self) -> Self:
+        if self.device == "cuda" and self.face_engine == "mediapipe":
+            raise ValueError("DEVICE=cuda contradicts FACE_ENGINE=mediapipe, which runs on the CPU only")
+        if self.upload_dir.resolve() == self.output_dir.resolve():
+            raise ValueError("UPLOAD_DIR and OUTPUT_DIR must be two folders")
+        if self.aws_s3_bucket or self.aws_access_key_id or self.aws_secret_access_key:
+            raise ValueError("AWS_* asks for S3 storage, but files are kept in local folders only; leave it empty")
+        return self
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """`max_upload_size` in bytes; a MB is 2**20, as in the first version."""
+        return self.max_upload_size * 1024 * 1024
+
+    @property
+    def cores(self) -> int:
+        """CPU cores for this one of `api_workers` processes."""
+        return max(1, available_cores() // self.api_workers)
+
+
+def load_settings() -> Settings:
+    """The settings of this process. One that can't be used ends the process with one line that names it."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        _refuse(error)
+
+
+def _refuse(error: ValidationError) -> NoReturn:
+    faults = [
+        f"{'_'.join(map(str, fault['loc'])).upper() or 'settings'}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in error.errors(include_url=False, include_input=False)
+    ]
+    sys.exit("Not started. " + "; ".join(faults))

@@ -1,0 +1,95 @@
+"""Assembles the service. `python main.py` serves it, and `uvicorn main:app` does; `python main.py models` manages models."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.formparsers import MultiPartParser
+
+from config import Settings, load_settings
+from routes import faces, health, illustrations, models
+from service.error_handlers import install_error_handlers
+from service.logs import configure_logging
+from service.middleware import STATIC_PATH, middleware_stack
+from service.model_store import run_models_command
+from service.state import open_state
+from service.version import NAME, VERSION
+
+ROUTERS = (health.router, models.router, faces.router, illustrations.router)
+
+DESCRIPTION = """Puts a child into a page of a picture book, and finds faces.
+
+Pictures are JPEG, PNG, WebP, AVIF, HEIC, BMP, TIFF or GIF (its first frame); the content decides, not the name.
+Every failure is `{"detail", "code", "request_id"}`. Uploads and results expire; `DELETE` removes them at once.
+`POST /personalize` never stores the child's photo."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application: cheap to make, since engines are built when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_state(settings) as state:
+            app.state.service = state
+            yield
+        del app.state.service
+
+    configure_logging(level=settings.log_level, log_format=settings.log_format)
+    # Photos of children stay in memory; the default spools what is over 1 MB to a temporary file.
+    MultiPartParser.spool_max_size = settings.max_upload_bytes
+    app = FastAPIOffline(
+        title=NAME,
+        version=VERSION,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        middleware=middleware_stack(settings),
+        static_url=STATIC_PATH,
+    )
+    install_error_handlers(app, max_upload_mb=settings.max_upload_size)
+    for router in ROUTERS:
+        # On the routers, not on the app: there it would answer outside the middleware, without id and headers.
+        app.include_router(router, max_body_size=settings.max_upload_bytes)
+    return app
+
+
+def serve(settings: Settings) -> None:
+    """Run uvicorn until it is told to stop."""
+    options: dict[str, Any] = {
+        "host": settings.api_host,
+        "port": settings.api_port,
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+    }
+    if settings.api_workers > 1:
+        uvicorn.run("main:app", workers=settings.api_workers, **options)
+    else:
+        uvicorn.run(create_app(settings), **options)
+
+
+def main(argv: Sequence[str]) -> int:
+    """`main.py` serves; `main.py models ...` lists, fetches and checks models."""
+    settings = load_settings()
+    if argv and argv[0] == "models":
+        return run_models_command(argv[1:], settings)
+    if argv:
+        sys.exit(f"main.py: {argv[0]!r} is not a command. Use `main.py` to serve, or `main.py models --help`.")
+    serve(settings)
+    return 0
+
+
+def __getattr__(name: str) -> FastAPI:
+    """`app` for `uvicorn main:app`, made on demand so that importing this module reads no settings."""
+    if name == "app":
+        return create_app(load_settings())
+    raise AttributeError(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,84 @@
+"""What handlers ask for, as one word each."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from starlette.types import Receive
+
+from config import Settings
+from face_detector import FaceDetector
+from face_landmarks import FaceLandmarks
+from personalizer import Personalizer
+from service.errors import ModelUnavailableError
+from service.inference_pool import ClientPool
+from service.model_store import ModelStore
+from service.state import State
+from service.storage import LocalStorage
+
+
+def get_state(request: Request) -> State:
+    """The state that the lifespan built."""
+    state = getattr(request.app.state, "service", None)
+    if not isinstance(state, State):
+        raise ModelUnavailableError("Face detector not initialized", retry_after_s=2)
+    return state
+
+
+StateDep = Annotated[State, Depends(get_state)]
+
+
+def get_settings(state: StateDep) -> Settings:
+    """The service's settings."""
+    return state.settings
+
+
+def get_pool(state: StateDep, request: Request) -> ClientPool:
+    """The inference pool, with this request's client to lose its place."""
+    return state.pool.for_client(lambda: _disconnected(request.receive))
+
+
+def get_storage(state: StateDep) -> LocalStorage:
+    """Uploads, results and templates."""
+    return state.storage
+
+
+def get_models(state: StateDep) -> ModelStore:
+    """The installed and known models."""
+    return state.models
+
+
+def get_landmarks(state: StateDep) -> FaceLandmarks:
+    """The face mesh."""
+    return state.landmarks
+
+
+def get_detector(state: StateDep) -> FaceDetector:
+    """The face detector."""
+    return state.detector
+
+
+def get_personalizer(state: StateDep) -> Personalizer:
+    """The personaliser."""
+    return state.personalizer
+
+
+def get_timings(request: Request) -> dict[str, float]:
+    """Stages of this request in milliseconds; what is put in becomes the Server-Timing header."""
+    return cast("dict[str, float]", request.scope["timings"])
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+Pool = Annotated[ClientPool, Depends(get_pool)]
+StorageDep = Annotated[LocalStorage, Depends(get_storage)]
+ModelStoreDep = Annotated[ModelStore, Depends(get_models)]
+Landmarks = Annotated[FaceLandmarks, Depends(get_landmarks)]
+Detector = Annotated[FaceDetector, Depends(get_detector)]
+PersonalizerDep = Annotated[Personalizer, Depends(get_personalizer)]
+Timings = Annotated[dict[str, float], Depends(get_timings)]

@@ -1,0 +1,120 @@
+"""What every answer carries: request id, security headers, Server-Timing, CORS; and how a failed start is told."""
+
+from __future__ import annotations
+
+import sys
+import time
+from uuid import uuid4
+
+import structlog
+from asgi_correlation_id import CorrelationIdMiddleware
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from config import Settings
+from service.error_handlers import ErrorEnvelopeMiddleware
+
+logger = structlog.get_logger("access")
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+NOTHING_ELSE = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+DOCS_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "connect-src 'self'; worker-src blob:; font-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
+)
+"""Swagger UI starts from an inline script of FastAPI's page; its assets are served by ourselves."""
+DOCS_PATHS = ("/docs", "/redoc")
+STATIC_PATH = "/static-offline-docs"
+QUIET_PATHS = ("/health",)
+"""Orchestrators ask these every few seconds: their lines would bury the rest."""
+
+
+def middleware_stack(settings: Settings) -> list[Middleware]:
+    """Outermost first."""
+    return [
+        Middleware(StartFailureMiddleware),
+        Middleware(CorrelationIdMiddleware, generator=lambda: str(uuid4())),
+        Middleware(AnswerHeadersMiddleware),
+        Middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-ID", "X-Output-File-ID", "Server-Timing", "ETag", "Content-Disposition", "Retry-After"],
+        ),
+        Middleware(ErrorEnvelopeMiddleware, max_upload_mb=settings.max_upload_size),
+    ]
+
+
+class AnswerHeadersMiddleware:
+    """Security headers, and `Server-Timing` with the stages that a route put into `scope["timings"]` (milliseconds).
+
+    Answers are not cached unless a route says otherwise: they are pictures of people.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        timings: dict[str, float] = scope.setdefault("timings", {})
+        path: str = scope["path"]
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                total = (time.perf_counter() - began) * 1000
+                _add_headers(MutableHeaders(scope=message), path, {**timings, "total": total})
+                log = logger.debug if path.startswith(QUIET_PATHS) else logger.info
+                log(f"{scope['method']} {path}", status=message["status"], ms=round(total, 1))
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+def _add_headers(headers: MutableHeaders, path: str, timings: dict[str, float]) -> None:
+    for name, value in SECURITY_HEADERS.items():
+        headers.setdefault(name, value)
+    headers.setdefault("Content-Security-Policy", DOCS_POLICY if path.startswith(DOCS_PATHS) else NOTHING_ELSE)
+    if not path.startswith(STATIC_PATH):
+        headers.setdefault("Cache-Control", "no-store")
+    headers["Server-Timing"] = ", ".join(f"{name};dur={ms:.1f}" for name, ms in timings.items())
+
+
+class StartFailureMiddleware:
+    """A start that fails is told to the server in one sentence; a traceback would bury it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self.app(scope, receive, send)
+            return
+        told = False
+
+        async def send_sentence(message: Message) -> None:
+            nonlocal told
+            cause = sys.exception()
+            if message["type"] == "lifespan.startup.failed" and isinstance(cause, StartError):
+                told = True
+                message = {**message, "message": f"Not started. {cause}"}
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_sentence)
+        except StartError:
+            if not told:
+                raise
+
+
+class StartError(Exception):
+    """The service can't start as it is configured; the text is for the operator."""

@@ -1,0 +1,124 @@
+"""What lives as long as the service: engines, storage and the pool, built once when it starts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+
+import structlog
+
+from config import Settings
+from face_detector import FaceDetector, load_face_detector
+from face_landmarks import FaceLandmarks
+from personalizer import Personalizer
+from service.errors import ServiceError
+from service.inference_pool import InferencePool
+from service.middleware import StartError
+from service.model_store import ModelStore
+from service.storage import LocalStorage
+
+logger = structlog.get_logger("start")
+
+SWEEP_INTERVAL_S = 600
+"""Retention is counted in hours; a sweep lists two folders."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything that requests share."""
+
+    settings: Settings
+    pool: InferencePool
+    storage: LocalStorage
+    models: ModelStore
+    landmarks: FaceLandmarks
+    detector: FaceDetector
+    personalizer: Personalizer
+
+
+@asynccontextmanager
+async def open_state(settings: Settings) -> AsyncIterator[State]:
+    """Build the state, keep the folders swept, and close everything at the end.
+
+    Raises:
+        StartError: the service can't run as it is configured.
+    """
+    state = await asyncio.to_thread(_build, settings)
+    _tell(state)
+    if _wants_pack(state) and settings.auto_download_models:
+        state.models.pull_in_background(settings.face_model)
+    sweeper = asyncio.create_task(_sweep_regularly(state.storage, settings.retention_hours))
+    try:
+        yield state
+    finally:
+        sweeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeper
+        await asyncio.to_thread(state.pool.close)
+        state.landmarks.close()
+
+
+def _build(settings: Settings) -> State:
+    try:
+        storage = LocalStorage(upload_dir=settings.upload_dir, output_dir=settings.output_dir)
+    except OSError as error:
+        raise StartError(f"UPLOAD_DIR or OUTPUT_DIR can't be made: {error}") from error
+    landmarks = FaceLandmarks(pool_size=settings.max_workers)
+    try:
+        detector = load_face_detector(
+            engine=settings.face_engine,
+            model=settings.face_model,
+            det_threshold=settings.face_det_thresh,
+            device=settings.device,
+            models_dir=settings.models_dir,
+            landmarks=landmarks,
+            threads=settings.cores,
+        )
+    except ServiceError as error:
+        raise StartError(error.message) from error
+    landmarks.warm_up()
+    return State(
+        settings=settings,
+        pool=InferencePool(max_workers=settings.max_workers, max_queue=settings.max_queue),
+        storage=storage,
+        models=ModelStore(settings.models_dir),
+        landmarks=landmarks,
+        detector=detector,
+        personalizer=Personalizer(detector=detector, landmarks=landmarks),
+    )
+
+
+async def _sweep_regularly(storage: LocalStorage, retention_hours: float) -> None:
+    while True:
+        try:
+            removed = await asyncio.to_thread(storage.sweep, retention_hours=retention_hours)
+            if removed:
+                logger.info("expired pictures removed", files=removed)
+        except OSError:
+            logger.exception("expired pictures could not be removed; trying again later")
+        await asyncio.sleep(SWEEP_INTERVAL_S)
+
+
+def _wants_pack(state: State) -> bool:
+    return state.settings.face_engine == "auto" and state.models.find(state.settings.face_model) is None
+
+
+def _tell(state: State) -> None:
+    """What runs, what is missing, what works without it, and how to get it."""
+    settings, detector = state.settings, state.detector
+    logger.info(f"faces: {detector.engine} {detector.model} on {detector.provider}")
+    logger.info(f"landmarks: mediapipe {installed_version('mediapipe')} on XNNPACK CPU")
+    if not detector.embeds:
+        logger.warning(
+            f"face model {settings.face_model} is not installed: pages are personalised and faces found without it; "
+            "embeddings, gender and age are not available. "
+            f"Get it: {state.models.how_to_get(settings.face_model)}"
+        )
+    for model in state.models.status():
+        if model.installed and model.commercial_use != "yes":
+            logger.warning(f"model {model.name}: {model.licence}")
+    logger.info(f"{settings.max_workers} workers, {settings.max_queue} may wait")
+    logger.warning("no authentication: whoever reaches this address may use the service")

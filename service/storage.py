@@ -1,0 +1,291 @@
+"""Pictures in two local folders: uploads and templates in one, results in the other.
+
+Ids are random UUIDs that the service makes itself, so a name can't lead out of its folder. A file appears by a rename:
+complete, or not at all. Uploads and results expire; templates stay until they are deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+from uuid import UUID, uuid4
+
+import structlog
+
+from service.error_handlers import is_disk_full
+from service.errors import NotFoundError, StorageFullError
+
+logger = structlog.get_logger(__name__)
+
+MEDIA_TYPES = {
+    "jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "zip": "application/zip",
+}  # fmt: skip
+"""What the service writes, by suffix."""
+UPLOAD_SUFFIXES = ("jpg", "png", "webp")
+RESULT_ENDINGS = ("_personalized.png", "_personalized.jpg", "_personalized.webp", "_book.zip")
+TEMPLATE_IMAGE, TEMPLATE_RECORD = "_template.png", "_template.json"
+PARTIAL = ".partial"
+PARTIAL_MAX_AGE_S = 3600
+"""A write takes seconds: an older partial file is what a killed process left."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that is stored. `public_path` is its name in the API's answers, whatever folder it really is in."""
+
+    id: UUID
+    path: Path
+    public_path: str
+
+    @property
+    def media_type(self) -> str:
+        """The type of its content."""
+        return MEDIA_TYPES[self.path.suffix.removeprefix(".")]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A stored page. `slots` are face slots as `FaceSlot.to_json` writes them, best first."""
+
+    id: UUID
+    name: str | None
+    created_at: datetime
+    width: int
+    height: int
+    slots: tuple[dict[str, Any], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As its record is written."""
+        return {
+            "template_id": str(self.id),
+            "name": self.name,
+            "created_at": self.created_at.isoformat(),
+            "width": self.width,
+            "height": self.height,
+            "slots": list(self.slots),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Template:
+        """The reverse of `to_json`."""
+        return cls(
+            id=UUID(data["template_id"]),
+            name=data["name"],
+            created_at=datetime.fromisoformat(data["created_at"]),
+            width=data["width"],
+            height=data["height"],
+            slots=tuple(data["slots"]),
+        )
+
+
+class LocalStorage:
+    """Safe from any thread and from several processes; blocking, so call it from a worker thread."""
+
+    def __init__(self, *, upload_dir: Path, output_dir: Path) -> None:
+        self.upload_dir = upload_dir
+        self.output_dir = output_dir
+        for folder in (upload_dir, output_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def save_upload(self, data: bytes, *, suffix: str) -> StoredFile:
+        """Store an uploaded picture. `suffix` is one of `UPLOAD_SUFFIXES`.
+
+        Raises:
+            StorageFullError: nothing was left behind.
+        """
+        file_id = uuid4()
+        return self._save(file_id, self.upload_dir, f"uploads/{file_id}.{suffix}", lambda file: file.write(data))
+
+    def save_result(self, data: bytes, *, suffix: str) -> StoredFile:
+        """Store a personalised page. `suffix` is png, jpg or webp.
+
+        Raises:
+            StorageFullError: nothing was left behind.
+        """
+        file_id = uuid4()
+        name = f"outputs/{file_id}_personalized.{suffix}"
+        return self._save(file_id, self.output_dir, name, lambda file: file.write(data))
+
+    def save_book(self, write: Callable[[BinaryIO], object]) -> StoredFile:
+        """Store a ZIP that `write` writes page by page; whatever it raises leaves nothing behind.
+
+        Raises:
+            StorageFullError: nothing was left behind.
+        """
+        file_id = uuid4()
+        return self._save(file_id, self.output_dir, f"outputs/{file_id}_book.zip", write)
+
+    def find(self, file_id: UUID) -> StoredFile:
+        """The result or upload with this id.
+
+        Raises:
+            NotFoundError: there is none, or it has expired.
+        """
+        for path, public in self._candidates(file_id):
+            if path.is_file():
+                return StoredFile(file_id, path, public)
+        raise NotFoundError(f"There is no file {file_id}. Results and uploads expire, and may have been deleted.")
+
+    def delete(self, file_id: UUID) -> None:
+        """Remove a result or upload at once.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        self.find(file_id).path.unlink(missing_ok=True)
+
+    def save_template(self, png: bytes, *, name: str | None, size: tuple[int, int], slots: list[dict[str, Any]]) -> Template:
+        """Store a page with its slots. `size` is width and height in pixels.
+
+        Raises:
+            StorageFullError: nothing was left behind.
+        """
+        template = Template(uuid4(), name, datetime.now(UTC), size[0], size[1], tuple(slots))
+        image = self.template_image(template.id)
+        self._write(image, lambda file: file.write(png))
+        try:
+            self.update_template(template)
+        except BaseException:
+            image.unlink(missing_ok=True)
+            raise
+        return template
+
+    def update_template(self, template: Template) -> None:
+        """Write the record of a template anew.
+
+        Raises:
+            StorageFullError: the former record still stands.
+        """
+        record = json.dumps(template.to_json(), allow_nan=False).encode()
+        self._write(self._template_record(template.id), lambda file: file.write(record))
+
+    def template(self, template_id: UUID) -> Template:
+        """The template with this id.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        try:
+            return Template.from_json(json.loads(self._template_record(template_id).read_bytes()))
+        except FileNotFoundError:
+            raise NotFoundError(f"There is no template {template_id}. GET /templates lists those there are.") from None
+
+    def template_image(self, template_id: UUID) -> Path:
+        """Where the picture of a template is, or would be."""
+        return self.upload_dir / f"{template_id}{TEMPLATE_IMAGE}"
+
+    def read_template_image(self, template_id: UUID) -> bytes:
+        """The picture of a template, as a PNG.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        try:
+            return self.template_image(template_id).read_bytes()
+        except FileNotFoundError:
+            raise NotFoundError(f"There is no template {template_id}. GET /templates lists those there are.") from None
+
+    def templates(self) -> list[Template]:
+        """All templates, newest first."""
+        found: list[Template] = []
+        for record in self.upload_dir.glob(f"*{TEMPLATE_RECORD}"):
+            try:
+                found.append(Template.from_json(json.loads(record.read_bytes())))
+            except FileNotFoundError:  # deleted while we were listing
+                continue
+            except (ValueError, KeyError, TypeError):
+                logger.warning("template record is damaged and left out", file=record.name)
+        return sorted(found, key=lambda template: (template.created_at, template.id), reverse=True)
+
+    def delete_template(self, template_id: UUID) -> None:
+        """Remove a template: the record first, so that none stands without its picture.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        try:
+            self._template_record(template_id).unlink()
+        except FileNotFoundError:
+            raise NotFoundError(f"There is no template {template_id}. GET /templates lists those there are.") from None
+        self.template_image(template_id).unlink(missing_ok=True)
+
+    def sweep(self, *, retention_hours: float) -> int:
+        """Remove uploads and results older than this, and what killed processes left half-written; how many."""
+        now = time.time()
+        expired = [path for path in self._own_files() if now - _modified(path) > _max_age_s(path, retention_hours)]
+        for path in expired:
+            path.unlink(missing_ok=True)
+        return len(expired)
+
+    def _candidates(self, file_id: UUID) -> Iterator[tuple[Path, str]]:
+        for ending in RESULT_ENDINGS:
+            yield self.output_dir / f"{file_id}{ending}", f"outputs/{file_id}{ending}"
+        for suffix in UPLOAD_SUFFIXES:
+            yield self.upload_dir / f"{file_id}.{suffix}", f"uploads/{file_id}.{suffix}"
+
+    def _own_files(self) -> Iterator[Path]:
+        """Files that may expire. Whatever else lies in the folders isn't ours to remove."""
+        for folder in (self.upload_dir, self.output_dir):
+            for path in folder.iterdir():
+                partial = path.name.startswith(".") and path.name.endswith(PARTIAL)
+                if partial or (_starts_with_uuid(path.name) and path.suffix.removeprefix(".") in MEDIA_TYPES
+                               and not path.name.endswith(TEMPLATE_IMAGE)):  # fmt: skip
+                    yield path
+
+    def _template_record(self, template_id: UUID) -> Path:
+        return self.upload_dir / f"{template_id}{TEMPLATE_RECORD}"
+
+    def _save(self, file_id: UUID, folder: Path, public_path: str, write: Callable[[BinaryIO], object]) -> StoredFile:
+        path = folder / public_path.rpartition("/")[2]
+        self._write(path, write)
+        return StoredFile(file_id, path, public_path)
+
+    def _write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
+        with _refuse_when_full(), _partial_file(path) as partial:
+            with partial.open("wb") as file:
+                write(file)
+            partial.replace(path)
+
+
+@contextmanager
+def _partial_file(path: Path) -> Iterator[Path]:
+    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}{PARTIAL}")
+    try:
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _refuse_when_full() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise StorageFullError("The service's disk is full. Nothing was stored; try again later.") from error
+        raise
+
+
+def _starts_with_uuid(name: str) -> bool:
+    try:
+        UUID(name[:36])
+    except ValueError:
+        return False
+    return True
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # removed by another process: as if written just now
+        return time.time()
+
+
+def _max_age_s(path: Path, retention_hours: float) -> float:
+    return PARTIAL_MAX_AGE_S if path.name.endswith(PARTIAL) else retention_hours * 3600
