@@ -308,6 +308,9 @@ def _load_model(file: Path, providers: list[str], intra_op_threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1
+    # A session's threads go on spinning after its run, into the next session's: measured 80 ms instead of 42 for one
+    # detection and embedding on two cores.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         model = ModelRouter(str(file)).get_model(
             providers=providers,
