@@ -130,7 +130,10 @@ def paint_neck(canvas: Canvas, head: Head, base: tuple[float, float]) -> None:
         (base[0] + half * 1.05, base[1]),
         (base[0] - half * 1.05, base[1]),
     )
-    neck = canvas.fill(smooth(sides, closed=True), mix(head.look.skin, head.look.shadow, 0.35))
+    outline = smooth(sides, closed=True)
+    if head.look.outline:
+        canvas.trace(outline, head.look.outline, head.look.ink)
+    neck = canvas.fill(outline, mix(head.look.skin, head.look.shadow, 0.35))
     canvas.paint(
         canvas.mask(head.shape((-0.7, 0.8), (0.7, 0.8), (0.4, 1.5), (-0.4, 1.5)), blur=head.px(0.08), inside=neck),
         head.look.shadow,
