@@ -20,9 +20,9 @@ import mediapipe
 import numpy as np
 from mediapipe.framework import calculator_pb2
 from mediapipe.framework.formats import detection_pb2, rect_pb2
-from mediapipe.modules.face_geometry.protos import geometry_pipeline_metadata_pb2
 from mediapipe.python import packet_creator, packet_getter
 from mediapipe.python._framework_bindings import calculator_graph, image_frame, resource_util, validated_graph_config
+from mediapipe.python.solutions import face_mesh_connections
 
 from utils import FloatArray, RGBImage
 
@@ -183,24 +183,9 @@ class FaceLandmarks:
 
 
 @cache
-def mesh_triangles() -> np.ndarray[Any, np.dtype[np.int32]]:
-    """(898, 3) int32: MediaPipe's fixed triangulation of the first 468 points."""
-    triangles = np.array(_canonical_mesh().index_buffer, np.int32).reshape(-1, 3)
-    return triangles
-
-
-@cache
-def canonical_points() -> FloatArray:
-    """(468, 3) float32: the average face in centimetres, x right, y up, z towards the viewer, MediaPipe's own."""
-    vertices: FloatArray = np.array(_canonical_mesh().vertex_buffer, np.float32).reshape(-1, 5)[:, :3]
-    return vertices
-
-
-def _canonical_mesh() -> Any:
-    path = Path(mediapipe.__file__).parent / "modules/face_geometry/data/geometry_pipeline_metadata_landmarks.binarypb"
-    metadata = geometry_pipeline_metadata_pb2.GeometryPipelineMetadata()
-    metadata.ParseFromString(path.read_bytes())
-    return metadata.canonical_mesh
+def mesh_edges() -> frozenset[tuple[int, int]]:
+    """The edges of MediaPipe's triangulation of the first 468 points, each once as (smaller, larger)."""
+    return frozenset((min(edge), max(edge)) for edge in face_mesh_connections.FACEMESH_TESSELATION)
 
 
 # ---- crops -------------------------------------------------------------------------------------------------------
@@ -277,6 +262,13 @@ def _frame_from_kps(kps: FloatArray) -> tuple[FloatArray, float, FloatArray]:
     eyes, mouth = kps[:2].mean(axis=0), kps[3:].mean(axis=0)
     length = max(2.3 * float(np.hypot(*(mouth - eyes))), 2.2 * float(np.hypot(*(kps[1] - kps[0]))))
     return eyes + 0.35 * (mouth - eyes), _MESH_CROP_SCALE * length, kps[1] - kps[0]
+
+
+def frame_kps(box: FloatArray) -> FloatArray:
+    """Five points (5, 2) of an upright face that fills a box (4,): where the average face has them."""
+    x1, y1, x2, y2 = box
+    relative = np.array([[0.31, 0.37], [0.69, 0.37], [0.5, 0.55], [0.34, 0.74], [0.66, 0.74]], np.float32)
+    return (relative * np.float32([x2 - x1, y2 - y1]) + np.float32([x1, y1])).astype(np.float32)
 
 
 def _frame_from_detection(points: FloatArray) -> tuple[FloatArray, float, FloatArray]:

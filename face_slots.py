@@ -1,0 +1,216 @@
+"""Face slots: the places of a page where a child's face can go, found, given or stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+import face_geometry as geometry
+from face_landmarks import FaceBox, FaceLandmarks, FaceMesh, frame_kps
+from face_regions import Frame, longer_side, skin_core
+from service.errors import InvalidValueError
+from utils import FloatArray, RGBImage
+
+_PALETTE_COLOURS = 8
+_MIN_FACE_PX = 12.0
+_MEASURE_PX = 96  # faces are measured at this size, whatever their size on the page
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSlot:
+    """One place for a face on a page, in pixels of the page.
+
+    bbox: (4,) x1, y1, x2, y2. kps: (5, 2) left eye, right eye, nose, left and right mouth corner as seen in the image.
+    landmarks: (478, 2 or 3) MediaPipe mesh, or None where only five points are known.
+    score: 0..1, how sure it is that a human-like face is drawn there; 1 for slots given by hand.
+    palette: hex colours of the face, most frequent first. skin_lab: median CIE Lab of its skin.
+    """
+
+    bbox: FloatArray
+    kps: FloatArray
+    landmarks: FloatArray | None
+    score: float
+    roll_deg: float
+    yaw_deg: float
+    palette: tuple[str, ...] = ()
+    skin_lab: tuple[float, float, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, rounded to a hundredth of a pixel."""
+        return {
+            "bbox": np.round(self.bbox, 2).tolist(),
+            "kps": np.round(self.kps, 2).tolist(),
+            "landmarks": None if self.landmarks is None else np.round(self.landmarks, 2).tolist(),
+            "score": round(self.score, 4),
+            "roll_deg": round(self.roll_deg, 2),
+            "yaw_deg": round(self.yaw_deg, 2),
+            "palette": list(self.palette),
+            "skin_lab": None if self.skin_lab is None else [round(v, 2) for v in self.skin_lab],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> FaceSlot:
+        """The slot that `to_json` wrote. Raises InvalidValueError naming the field that is wrong."""
+        landmarks = data.get("landmarks")
+        return cls(
+            bbox=_numbers(data, "bbox", (4,)),
+            kps=_numbers(data, "kps", (5, 2)),
+            landmarks=None if landmarks is None else _numbers(data, "landmarks", (478, None)),
+            score=float(_numbers(data, "score", ())),
+            roll_deg=float(_numbers(data, "roll_deg", ())),
+            yaw_deg=float(_numbers(data, "yaw_deg", ())),
+            palette=tuple(str(colour) for colour in data.get("palette") or ()),
+            skin_lab=None if data.get("skin_lab") is None else tuple(_numbers(data, "skin_lab", (3,)).tolist()),
+        )
+
+
+def find_slots(landmarks: FaceLandmarks, page_rgb: RGBImage, *, thorough: bool = False) -> list[FaceSlot]:
+    """Faces drawn on the page, the best first; `thorough` also finds small ones beside large ones."""
+    faces = landmarks.detect(page_rgb, threshold=0.35, thorough=thorough)
+    slots = []
+    for face in faces:
+        mesh = landmarks.mesh(page_rgb, face.kps)
+        if mesh is not None:
+            slots.append(_slot_from_mesh(page_rgb, mesh, slot_score(face, mesh)))
+    # A face half as large as another has to be twice as human to come first.
+    return sorted(slots, key=lambda slot: -slot.score * np.sqrt(longer_side(slot.bbox.reshape(2, 2))))
+
+
+def slot_from_box(landmarks: FaceLandmarks, page_rgb: RGBImage, box: FloatArray) -> FaceSlot:
+    """The face inside a box (4,) x1, y1, x2, y2; where no mesh fits, an upright face that fills the box.
+
+    Raises InvalidValueError when the box is empty or lies outside the page.
+    """
+    height, width = page_rgb.shape[:2]
+    inside = np.clip(box, 0, [width, height, width, height]).astype(np.float32)
+    if min(inside[2] - inside[0], inside[3] - inside[1]) < _MIN_FACE_PX:
+        raise InvalidValueError(
+            f"The face box must overlap the {width}x{height} page by at least {_MIN_FACE_PX:.0f} pixels each way."
+        )
+    inner = [f for f in landmarks.detect(page_rgb, threshold=0.3, thorough=True) if _holds(box, f.bbox)]
+    kps = inner[0].kps if inner else frame_kps(box)
+    mesh = landmarks.mesh(page_rgb, kps)
+    if mesh is not None and _holds(box, mesh.bbox) and mesh.presence >= 0.5:
+        return _slot_from_mesh(page_rgb, mesh, score=1.0)
+    return slot_from_points(page_rgb, frame_kps(box))
+
+
+def slot_from_points(page_rgb: RGBImage, points: FloatArray) -> FaceSlot:
+    """A slot drawn by hand: 5 points (left eye, right eye, nose, mouth corners) or MediaPipe's 468 or 478.
+
+    Raises InvalidValueError for another number of points or when they span no face on the page.
+    """
+    height, width = page_rgb.shape[:2]
+    if len(points) not in (5, 468, 478):
+        raise InvalidValueError(f"A slot takes 5, 468 or 478 points; {len(points)} were given.")
+    centre = points[:, :2].mean(axis=0)
+    if not (0 <= centre[0] < width and 0 <= centre[1] < height) or longer_side(points) < _MIN_FACE_PX / 2:
+        raise InvalidValueError(f"The slot's points must span a face inside the {width}x{height} page.")
+    if len(points) == 5:
+        kps = points[:, :2].astype(np.float32)
+        mesh = geometry.mean_mesh_at(kps)
+        return _describe(page_rgb, mesh, kps, landmarks=None, score=1.0)
+    full = points if len(points) == 478 else np.concatenate([points, _irises(points)])
+    flat = np.concatenate([full[:, :2], full[:, 2:3] if full.shape[1] > 2 else np.zeros((478, 1))], axis=1)
+    return _slot_from_mesh(page_rgb, FaceMesh(flat.astype(np.float32), 1.0), score=1.0)
+
+
+def slot_score(face: FaceBox, mesh: FaceMesh) -> float:
+    """0..1: detection and mesh confidence times human likeness of the proportions.
+
+    Likeness falls with the residual between the mesh and the average human face after the best similarity: drawings of
+    people stay under 8 % of the face's size, animals' muzzles do not.
+    """
+    shape, points = geometry.mean_shape(), mesh.points[:468]
+    scale, rotation, shift = geometry.similarity_3d(shape, points)
+    residual = np.linalg.norm((scale * shape @ rotation.T + shift - points)[:, :2], axis=1).mean() / longer_side(points)
+    disagreement = np.linalg.norm(face.kps - mesh.kps, axis=1).mean() / longer_side(points)
+    likeness = float(np.exp(-((residual / 0.06) ** 2) - (disagreement / 0.15) ** 2))
+    return float(np.clip(face.score * mesh.presence * likeness, 0, 1))
+
+
+def slot_mesh(slot: FaceSlot) -> FloatArray:
+    """(468, 3) mesh of the slot; the average face laid on its five points where it has no landmarks of its own."""
+    if slot.landmarks is None:
+        return geometry.mean_mesh_at(slot.kps)
+    points = slot.landmarks[:468]
+    if points.shape[1] == 3 and np.ptp(points[:, 2]) > 0:
+        return points.astype(np.float32)
+    return geometry.with_depth(points[:, :2])
+
+
+def _slot_from_mesh(page_rgb: RGBImage, mesh: FaceMesh, score: float) -> FaceSlot:
+    return _describe(page_rgb, mesh.points[:468], mesh.kps, landmarks=mesh.points, score=score)
+
+
+def _describe(
+    page_rgb: RGBImage, mesh: FloatArray, kps: FloatArray, *, landmarks: FloatArray | None, score: float
+) -> FaceSlot:
+    pose = geometry.head_pose(mesh)
+    frame = Frame.around(mesh, 0.02, page_rgb.shape, min(1.0, _MEASURE_PX / longer_side(mesh)))
+    face = frame.cut(page_rgb)
+    placed = frame.place(mesh)
+    skin = face[skin_core(placed, frame.shape) > 128]
+    oval = face[geometry.fill((geometry.FACE_OVAL,), placed, frame.shape) > 128]
+    return FaceSlot(
+        bbox=np.concatenate([mesh[:, :2].min(axis=0), mesh[:, :2].max(axis=0)]).astype(np.float32),
+        kps=kps,
+        landmarks=landmarks,
+        score=score,
+        roll_deg=pose.roll,
+        yaw_deg=pose.yaw,
+        palette=_palette(oval),
+        skin_lab=_median_lab(skin),
+    )
+
+
+def _palette(pixels: RGBImage) -> tuple[str, ...]:
+    """The dominant colours (k-means in Lab, fixed seed), the most frequent first, as #rrggbb."""
+    if len(pixels) < _PALETTE_COLOURS:
+        return ()
+    lab = cv2.cvtColor(pixels[None], cv2.COLOR_RGB2LAB)[0].astype(np.float32)
+    cv2.setRNGSeed(0)
+    criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 1.0)
+    _, labels, centres = cv2.kmeans(lab, _PALETTE_COLOURS, None, criteria, 1, cv2.KMEANS_PP_CENTERS)
+    order = np.argsort(-np.bincount(labels.ravel(), minlength=_PALETTE_COLOURS))
+    colours = cv2.cvtColor(np.clip(centres[order] + 0.5, 0, 255).astype(np.uint8)[None], cv2.COLOR_LAB2RGB)[0]
+    return tuple("#{:02x}{:02x}{:02x}".format(*(int(v) for v in colour)) for colour in colours)
+
+
+def _median_lab(pixels: RGBImage) -> tuple[float, float, float] | None:
+    if not len(pixels):
+        return None
+    lab = cv2.cvtColor(pixels[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    lightness, a, b = (float(v) for v in np.median(lab, axis=0))
+    return lightness, a, b
+
+
+def _irises(points: FloatArray) -> FloatArray:
+    """Ten iris points for a mesh without them: the eyes' centres."""
+    rings = (geometry.LEFT_EYE, geometry.RIGHT_EYE)
+    return np.concatenate([np.repeat(points[list(ring)].mean(axis=0)[None], 5, axis=0) for ring in rings])
+
+
+def _holds(outer: FloatArray, inner: FloatArray) -> bool:
+    """Whether the centre of one box lies inside the other."""
+    x, y = (inner[:2] + inner[2:]) / 2
+    return bool(outer[0] <= x <= outer[2] and outer[1] <= y <= outer[3])
+
+
+def _numbers(data: Mapping[str, Any], name: str, shape: tuple[int | None, ...]) -> FloatArray:
+    try:
+        values = np.array(data[name], np.float32)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidValueError(f"A slot's {name} is missing or not a list of numbers.") from error
+    fits = values.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, values.shape, strict=True))
+    if not fits or not np.isfinite(values).all():
+        wanted = "x".join("2 or 3" if n is None else str(n) for n in shape) or "one"
+        raise InvalidValueError(f"A slot's {name} must be {wanted} finite numbers.")
+    return values
+
+
+Slots = Sequence[FaceSlot]
