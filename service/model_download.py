@@ -62,7 +62,7 @@ def download(
                 return digest
             except (httpx.HTTPError, ModelDownloadError) as error:
                 reason = str(error) or type(error).__name__
-                logger.warning("%s: %s", url, reason)
+                logger.info("%s: %s", url, reason)
                 failures.append(f"{url}: {reason}")
             except OSError as error:
                 raise ModelDownloadError(f"Can't write to {target.parent}: {error.strerror}.") from error

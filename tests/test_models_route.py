@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from config import Settings
+from main import create_app
+from tests.face_packs import write_pack
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("service")
+    write_pack(folder / "models" / "built")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[TestClient]:
+    settings = Settings(
+        _env_file=None,
+        upload_dir=folder / "uploads",
+        output_dir=folder / "outputs",
+        models_dir=folder / "models",
+        max_workers=1,
+    )
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+def test_every_model_says_whether_it_is_installed_its_licence_and_how_to_get_it(client: TestClient) -> None:
+    answer = client.get("/models")
+    assert answer.status_code == 200
+    models = {model["name"]: model for model in answer.json()["models"]}
+    missing = models["buffalo_l"]
+    assert missing["installed"] is False
+    assert missing["how_to_get"] == "python main.py models pull buffalo_l"
+    assert "non-commercial" in missing["licence"]
+    assert missing["commercial_use"] == "no"
+    assert {file["name"] for file in missing["files"]} >= {"det_10g.onnx", "w600k_r50.onnx"}
+    own = models["built"]
+    assert own["installed"] is True
+    assert own["how_to_get"] is None
+    assert own["commercial_use"] == "unclear"
+    embedded = models["face_detection_short_range"]
+    assert embedded["installed"] is True
+    assert embedded["licence"].startswith("Apache-2.0")
+
+
+def test_no_path_of_the_machine_is_told(client: TestClient, folder: Path) -> None:
+    assert str(folder) not in client.get("/models").text
