@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
@@ -44,19 +45,26 @@ def _parser(default_model: str) -> argparse.ArgumentParser:
 
 
 def _list(store: ModelStore, console: Console) -> int:
-    table = Table("model", "kind", "installed", "size", "commercial use", "licence", "how to get it")
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column()
     for status in store.status():
-        table.add_row(
-            f"{status.name}\n[dim]{status.about}[/dim]",
-            status.kind,
-            "[green]yes[/green]" if status.installed else "no",
-            "" if status.bytes is None else f"{status.bytes / 1e6:.1f} MB",
-            status.commercial_use,
-            status.licence,
-            status.how_to_get or "",
-        )
-    console.print(table)
+        grid.add_row(f"[bold]{escape(status.name)}[/bold]", _details(status))
+    console.print(grid)
     return OK
+
+
+def _details(status: ModelStatus) -> str:
+    state = "[green]installed[/green]" if status.installed else "not installed"
+    size = "" if status.bytes is None else f", {status.bytes / 1e6:.1f} MB"
+    lines = [
+        f"{status.kind}, {state}{size}",
+        escape(status.about),
+        f"Licence: {escape(status.licence)}. Commercial use: {status.commercial_use}.",
+    ]
+    if status.how_to_get:
+        lines.append(f"Get it: {escape(status.how_to_get)}")
+    return "\n".join(lines) + "\n"
 
 
 def _pull(model: str, source: Path | None, store: ModelStore, console: Console) -> int:
