@@ -27,7 +27,6 @@ RIGHT_BROW = (276, 283, 282, 295, 285, 336, 296, 334, 293, 300)
 MOUTH_OPENING = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 NOSTRILS = (98, 97, 2, 326, 327, 294, 278, 4, 48, 64)
-FOREHEAD = (70, 63, 105, 66, 107, 9, 336, 296, 334, 293, 300, 389, 251, 284, 332, 297, 338, 10, 109, 67, 103, 54, 21, 162)
 LEFT_CHEEK = (116, 117, 118, 100, 142, 203, 206, 216, 192, 147, 123)
 RIGHT_CHEEK = (345, 346, 347, 329, 371, 423, 426, 436, 416, 376, 352)
 NOSE_BRIDGE = (168, 122, 196, 3, 51, 45, 4, 275, 281, 248, 419, 351)
@@ -131,6 +130,16 @@ def detail_weight() -> FloatArray:
     """
     at_jaw = smoothstep((mean_shape()[:, 1] - 3.0) / 3.0)
     return smoothstep(inside_cm() / (2.0 - 1.1 * at_jaw))
+
+
+@cache
+def strand_zone() -> FloatArray:
+    """(468,) float32: 1 on the forehead and the temples down to the cheekbones, where a photo's hair may hang."""
+    x, y, _ = mean_shape().T
+    brows = mean_shape()[list(LEFT_BROW + RIGHT_BROW)]
+    above_brows = smoothstep((brows[:, 1].mean() - 0.3 - y) / 0.8)
+    temples = smoothstep((np.abs(x) - 4.6) / 0.9) * smoothstep((3.5 - y) / 2.0)
+    return np.maximum(above_brows, temples).astype(np.float32)
 
 
 def _mesh_data() -> dict[str, list[list[float]]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 import face_geometry as geometry
 from utils import FloatArray, GrayImage, RGBImage
@@ -115,12 +116,12 @@ def skin_likelihood(lab: FloatArray, core: GrayImage) -> FloatArray:
     return likelihood
 
 
-def foreground(image_rgb: RGBImage, points: FloatArray, skin: FloatArray) -> FloatArray:
-    """HxW float32 0..1: hair, hats, hands and anything else drawn in front of the face, inside the face oval.
+def bare_face(image_rgb: RGBImage, points: FloatArray, skin: FloatArray) -> NDArray[np.bool_]:
+    """HxW bool: the face's skin and features and the skin joined to them (ears, neck), without hair, hats or hands.
 
     GrabCut separates the face from its surroundings by their colours: what is surely face (features, and skin from the
     brows down) and what surely isn't (everything beside the oval that has no skin colour) train the two models, and the
-    rest of the oval is decided by them. Pixels outside the oval are 0.
+    rest is decided by them. `skin` is the likelihood (HxW) of `skin_likelihood`.
     """
     shape = image_rgb.shape[:2]
     oval = geometry.fill((geometry.FACE_OVAL,), points, shape) > 128
@@ -133,9 +134,11 @@ def foreground(image_rgb: RGBImage, points: FloatArray, skin: FloatArray) -> Flo
     labels[~oval & (skin < 0.1)] = cv2.GC_BGD
     labels[sure_face] = cv2.GC_FGD
     if not (labels == cv2.GC_BGD).any() or not sure_face.any():
-        return np.zeros(shape, np.float32)
+        return oval
     cv2.setRNGSeed(0)  # GrabCut seeds its colour models at random; the same page must give the same bytes
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(image_rgb, labels, None, *models, 2, cv2.GC_INIT_WITH_MASK)
-    front = oval & ((labels == cv2.GC_BGD) | (labels == cv2.GC_PR_BGD))
-    return front.astype(np.float32)
+    face = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    _, parts = cv2.connectedComponents(face.astype(np.uint8))
+    joined: NDArray[np.bool_] = face & (parts == np.bincount(parts[sure_face]).argmax())
+    return joined

@@ -20,6 +20,8 @@ Blend = Literal["gaussian", "multiband", "poisson"]
 
 _LIGHT_SIGMA = 0.14  # of the face's size: wide enough to leave cheeks and folds in the detail
 _BLACK_LEVEL = 6.0  # keeps ratios of near-black pixels finite; 8-bit units
+_HIGHLIGHT_KNEE = 225.0
+_LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)  # ITU-R BT.601
 _RAMP_BINS = 8
 
 
@@ -72,7 +74,23 @@ def relight(face_rgb: RGBImage, face_light: FloatArray, page_light: FloatArray, 
     """
     ratio = (face_rgb.astype(np.float32) + _BLACK_LEVEL) / (face_light + _BLACK_LEVEL)
     detail = cv2.exp(cv2.log(ratio) * keep[..., None])
-    return np.clip((page_light + _BLACK_LEVEL) * detail - _BLACK_LEVEL, 0, 255).astype(np.float32)
+    relit = (page_light + _BLACK_LEVEL) * detail - _BLACK_LEVEL
+    # A photo's highlights on a bright page leave the range: bend them into it instead of clipping teeth to paper.
+    over = np.maximum(relit - _HIGHLIGHT_KNEE, 0)
+    room = 255 - _HIGHLIGHT_KNEE
+    rolled = np.minimum(relit, _HIGHLIGHT_KNEE) + room * (1 - cv2.exp(-over / room))
+    return np.maximum(rolled, 0).astype(np.float32)
+
+
+def light_on_whites(page_light: FloatArray, face_light: FloatArray, whites: FloatArray) -> FloatArray:
+    """The page's light, held near the photo's brightness where `whites` (HxW, 0..1: eyes and open mouth) is 1.
+
+    The page's light is measured on its skin; eyes and teeth of a person are as white on dark skin as on fair skin.
+    """
+    page_gray, face_gray = (cv2.transform(light, _LUMA) for light in (page_light, face_light))
+    held = np.clip(page_gray, 0.9 * face_gray, 1.15 * face_gray)
+    gain = 1 + whites * (held / np.maximum(page_gray, 1) - 1)
+    return (page_light * gain[..., None]).astype(np.float32)
 
 
 def measure_look(page_lab: FloatArray, skin: FloatArray, features: AnyArray, face_px: float) -> PageLook:
