@@ -37,13 +37,18 @@ class Settings(BaseSettings):
     # Server
     api_host: str = Field("0.0.0.0", description="Address that the service listens on.")
     api_port: int = Field(
-        8000, ge=1, le=65535, validation_alias=AliasChoices("API_PORT", "PORT"), description="TCP port. PORT is read too."
+        8000,
+        ge=1,
+        le=65535,
+        validation_alias=AliasChoices("API_PORT", "PORT"),
+        description="TCP port. PORT is read too.",
     )
     api_workers: int = Field(
         1, ge=1, le=64, description="Processes. Each loads its own engines; the CPU cores are divided among them."
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Web origins that may call the API from a browser, separated by commas; * is any. Default: none."
+        (),
+        description="Web origins that may call the API from a browser, separated by commas; * is any. Default: none.",
     )
     log_level: LogLevel = Field("info", description="debug, info, warning or error.")
     log_format: Literal["auto", "console", "json"] = Field(
@@ -105,7 +110,11 @@ class Settings(BaseSettings):
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:
-        return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return (
+            tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("cors_origins")
     @classmethod

@@ -1,4 +1,4 @@
-"""Assembles the service. `python main.py` serves it, and `uvicorn main:app` does; `python main.py models` manages models."""
+"""Assembles the service. `python main.py` or `uvicorn main:app` serves it; `python main.py models` manages models."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from face_detector import FaceDetector
 from face_landmarks import FaceLandmarks
 from personalizer import Personalizer
 from service.errors import ModelUnavailableError
+from service.illustrations import Illustrator
 from service.inference_pool import ClientPool
 from service.model_store import ModelStore
 from service.state import State
@@ -64,6 +65,11 @@ def get_personalizer(state: StateDep) -> Personalizer:
     return state.personalizer
 
 
+def get_illustrator(state: StateDep) -> Illustrator:
+    """The main job on files."""
+    return Illustrator(personalizer=state.personalizer, storage=state.storage, max_pixels=state.settings.max_pixels)
+
+
 def get_timings(request: Request) -> dict[str, float]:
     """Stages of this request in milliseconds; what is put in becomes the Server-Timing header."""
     return cast("dict[str, float]", request.scope["timings"])
@@ -81,4 +87,5 @@ ModelStoreDep = Annotated[ModelStore, Depends(get_models)]
 Landmarks = Annotated[FaceLandmarks, Depends(get_landmarks)]
 Detector = Annotated[FaceDetector, Depends(get_detector)]
 PersonalizerDep = Annotated[Personalizer, Depends(get_personalizer)]
+IllustratorDep = Annotated[Illustrator, Depends(get_illustrator)]
 Timings = Annotated[dict[str, float], Depends(get_timings)]

@@ -25,7 +25,7 @@ SECURITY_HEADERS = {
 }
 NOTHING_ELSE = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 DOCS_POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; worker-src blob:; font-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
 )
 """Swagger UI starts from an inline script of FastAPI's page; its assets are served by ourselves."""
@@ -46,7 +46,14 @@ def middleware_stack(settings: Settings) -> list[Middleware]:
             allow_origins=list(settings.cors_origins),
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["X-Request-ID", "X-Output-File-ID", "Server-Timing", "ETag", "Content-Disposition", "Retry-After"],
+            expose_headers=[
+                "X-Request-ID",
+                "X-Output-File-ID",
+                "Server-Timing",
+                "ETag",
+                "Content-Disposition",
+                "Retry-After",
+            ],
         ),
         Middleware(ErrorEnvelopeMiddleware, max_upload_mb=settings.max_upload_size),
     ]

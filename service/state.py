@@ -109,16 +109,16 @@ def _wants_pack(state: State) -> bool:
 def _tell(state: State) -> None:
     """What runs, what is missing, what works without it, and how to get it."""
     settings, detector = state.settings, state.detector
-    logger.info(f"faces: {detector.engine} {detector.model} on {detector.provider}")
-    logger.info(f"landmarks: mediapipe {installed_version('mediapipe')} on XNNPACK CPU")
+    logger.info("faces", engine=detector.engine, model=detector.model, provider=detector.provider)
+    logger.info("landmarks", engine="mediapipe", model=installed_version("mediapipe"), provider="XNNPACK CPU")
+    logger.info("pages", engine="classic", workers=settings.max_workers, queue=settings.max_queue)
     if not detector.embeds:
         logger.warning(
-            f"face model {settings.face_model} is not installed: pages are personalised and faces found without it; "
-            "embeddings, gender and age are not available. "
-            f"Get it: {state.models.how_to_get(settings.face_model)}"
+            "no recogniser: pages are personalised and faces found without it, but there are no embeddings",
+            missing=settings.face_model,
+            get_it=state.models.how_to_get(settings.face_model),
         )
     for model in state.models.status():
         if model.installed and model.commercial_use != "yes":
-            logger.warning(f"model {model.name}: {model.licence}")
-    logger.info(f"{settings.max_workers} workers, {settings.max_queue} may wait")
+            logger.warning("not licensed for commercial use", model=model.name, licence=model.licence)
     logger.warning("no authentication: whoever reaches this address may use the service")

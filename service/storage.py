@@ -140,14 +140,16 @@ class LocalStorage:
         """
         self.find(file_id).path.unlink(missing_ok=True)
 
-    def save_template(self, png: bytes, *, name: str | None, size: tuple[int, int], slots: list[dict[str, Any]]) -> Template:
+    def save_template(
+        self, png: bytes, *, name: str | None, size: tuple[int, int], slots: list[dict[str, Any]]
+    ) -> Template:
         """Store a page with its slots. `size` is width and height in pixels.
 
         Raises:
             StorageFullError: nothing was left behind.
         """
         template = Template(uuid4(), name, datetime.now(UTC), size[0], size[1], tuple(slots))
-        image = self.template_image(template.id)
+        image = self._template_image(template.id)
         self._write(image, lambda file: file.write(png))
         try:
             self.update_template(template)
@@ -174,22 +176,18 @@ class LocalStorage:
         try:
             return Template.from_json(json.loads(self._template_record(template_id).read_bytes()))
         except FileNotFoundError:
-            raise NotFoundError(f"There is no template {template_id}. GET /templates lists those there are.") from None
+            raise _no_template(template_id) from None
 
-    def template_image(self, template_id: UUID) -> Path:
-        """Where the picture of a template is, or would be."""
-        return self.upload_dir / f"{template_id}{TEMPLATE_IMAGE}"
-
-    def read_template_image(self, template_id: UUID) -> bytes:
-        """The picture of a template, as a PNG.
+    def find_template_image(self, template_id: UUID) -> Path:
+        """The picture of a template, a PNG.
 
         Raises:
             NotFoundError: there is none.
         """
-        try:
-            return self.template_image(template_id).read_bytes()
-        except FileNotFoundError:
-            raise NotFoundError(f"There is no template {template_id}. GET /templates lists those there are.") from None
+        path = self._template_image(template_id)
+        if not path.is_file():
+            raise _no_template(template_id)
+        return path
 
     def templates(self) -> list[Template]:
         """All templates, newest first."""
@@ -212,8 +210,8 @@ class LocalStorage:
         try:
             self._template_record(template_id).unlink()
         except FileNotFoundError:
-            raise NotFoundError(f"There is no template {template_id}. GET /templates lists those there are.") from None
-        self.template_image(template_id).unlink(missing_ok=True)
+            raise _no_template(template_id) from None
+        self._template_image(template_id).unlink(missing_ok=True)
 
     def sweep(self, *, retention_hours: float) -> int:
         """Remove uploads and results older than this, and what killed processes left half-written; how many."""
@@ -238,6 +236,9 @@ class LocalStorage:
                                and not path.name.endswith(TEMPLATE_IMAGE)):  # fmt: skip
                     yield path
 
+    def _template_image(self, template_id: UUID) -> Path:
+        return self.upload_dir / f"{template_id}{TEMPLATE_IMAGE}"
+
     def _template_record(self, template_id: UUID) -> Path:
         return self.upload_dir / f"{template_id}{TEMPLATE_RECORD}"
 
@@ -251,6 +252,10 @@ class LocalStorage:
             with partial.open("wb") as file:
                 write(file)
             partial.replace(path)
+
+
+def _no_template(template_id: UUID) -> NotFoundError:
+    return NotFoundError(f"There is no template {template_id}. GET /templates lists those there are.")
 
 
 @contextmanager

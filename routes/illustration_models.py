@@ -1,0 +1,191 @@
+"""What the illustration routes take and answer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, Form, Header
+from pydantic import BaseModel, ConfigDict, Field
+
+from personalizer import PersonalizeOptions
+from service.errors import ModelUnavailableError
+from service.illustrations import PageChoice, Result
+from service.image_io import ImageFormat
+from service.negotiation import preferred_image
+from service.slots import SlotSpecs, parse_box, parse_choice
+from service.storage import Template
+from utils import FloatArray
+
+NO_DIFFUSION = (
+    "engine=diffusion is not available: no diffusion styler is installed in this version. Use engine=auto or classic."
+)
+
+
+def page_choice(
+    mode: Annotated[Literal["face", "head"], Form(description="Replace the face, or the head with its hair.")] = "face",
+    style: Annotated[
+        Literal["storybook", "watercolor", "pencil", "comic", "none"], Form(description="How the face is drawn.")
+    ] = "storybook",
+    strength: Annotated[
+        float, Form(ge=0, le=1, allow_inf_nan=False, description="0: the photo's face as it is; 1: fully drawn.")
+    ] = 0.7,
+    likeness: Annotated[
+        float, Form(ge=0, le=1, allow_inf_nan=False, description="0: the drawing's proportions; 1: the child's.")
+    ] = 0.5,
+    slot: Annotated[
+        str,
+        Form(
+            max_length=100_000,
+            description="Which face of the page: an index (0 is the best), a box `[x1, y1, x2, y2]` in pixels, "
+            "or 5, 468 or 478 points `[[x, y], ...]`.",
+        ),
+    ] = "0",
+    blend: Annotated[
+        Literal["gaussian", "multiband", "poisson"], Form(description="How the seam is hidden.")
+    ] = "gaussian",
+    match_colors: Annotated[bool, Form(description="Match the light and colours of the page.")] = True,
+    keep_skin_tone: Annotated[bool, Form(description="Keep the child's skin tone when matching.")] = True,
+    engine: Annotated[
+        Literal["auto", "classic", "diffusion"], Form(description="auto takes the best that is installed.")
+    ] = "auto",
+    seed: Annotated[int, Form(ge=0, le=2**32 - 1, description="The same seed and input give the same bytes.")] = 0,
+    format: Annotated[  # noqa: A002 - the API's word
+        ImageFormat | None, Form(description="png (lossless), jpeg or webp. Default: what Accept asks for, else png.")
+    ] = None,
+    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
+) -> PageChoice:
+    """The fields that say how a page is personalised."""
+    if engine == "diffusion":
+        raise ModelUnavailableError(NO_DIFFUSION)
+    options = PersonalizeOptions(
+        mode=mode, style=style, strength=strength, likeness=likeness, blend=blend,
+        match_colors=match_colors, keep_skin_tone=keep_skin_tone, seed=seed,
+    )  # fmt: skip
+    return PageChoice(parse_choice(slot), options, format or preferred_image(accept) or "png")
+
+
+def face_box(
+    face_box: Annotated[
+        str | None,
+        Form(
+            max_length=200,
+            description="Which face of the photo: a box `[x1, y1, x2, y2]`. Default: the most prominent.",
+        ),
+    ] = None,
+) -> FloatArray | None:
+    """The face of the photo that is asked for."""
+    return None if face_box is None else parse_box(face_box)
+
+
+Choice = Annotated[PageChoice, Depends(page_choice)]
+FaceBoxChoice = Annotated[Any, Depends(face_box)]
+
+
+class Slot(BaseModel):
+    """A face of a page. PUT /templates/{template_id}/slots takes what GET /templates/{template_id} shows."""
+
+    model_config = ConfigDict(extra="allow")
+
+    bbox: list[float] = Field(description="x1, y1, x2, y2 in pixels of the upright page.")
+    kps: list[list[float]] = Field(description="Left eye, right eye, nose, left and right mouth corner, as seen.")
+    score: float = Field(description="How sure it is that this is the face to replace, 0 to 1.")
+    roll_deg: float
+    yaw_deg: float
+
+
+class UsedSlot(Slot):
+    """The slot that was filled."""
+
+    index: int
+
+
+class Personalized(BaseModel):
+    """A personalised page, stored until it expires."""
+
+    success: Literal[True] = True
+    output_file_id: str
+    output_path: str
+    message: str = "Illustration personalized successfully"
+    download_url: str
+    slot: UsedSlot
+    slots_in_page: int
+    faces_in_photo: int = Field(description="More than one? `face_box` chooses.")
+    engine: str
+    quality: dict[str, float | None]
+    unavailable: dict[str, str] = Field(description="Why a figure is null.")
+    timings_ms: dict[str, float]
+
+    @classmethod
+    def of(cls, result: Result) -> Personalized:
+        """The answer to a finished request."""
+        page = result.page
+        return cls(
+            output_file_id=str(result.file.id),
+            output_path=result.file.public_path,
+            download_url=f"/download/{result.file.id}",
+            slot=UsedSlot(index=page.slot_index, **brief_slot(page.slot.to_json())),
+            slots_in_page=result.slots_in_page,
+            faces_in_photo=page.faces_in_photo,
+            engine=page.engine,
+            quality=page.quality,
+            unavailable=page.unavailable,
+            timings_ms={stage: round(ms, 2) for stage, ms in result.timings_ms.items()},
+        )
+
+
+class TemplateAnswer(BaseModel):
+    """A stored page and its face slots, best first."""
+
+    template_id: str
+    name: str | None
+    created_at: datetime
+    width: int
+    height: int
+    image_url: str
+    slots: list[Slot]
+
+    @classmethod
+    def of(cls, template: Template, *, brief: bool = False) -> TemplateAnswer:
+        """`brief` leaves the hundreds of landmarks out."""
+        slots = [Slot(**(brief_slot(slot) if brief else slot)) for slot in template.slots]
+        data = {**template.to_json(), "slots": slots}
+        return cls(**data, image_url=f"/templates/{template.id}/image")
+
+
+class TemplateUploaded(TemplateAnswer):
+    """A page that was just stored."""
+
+    success: Literal[True] = True
+    file_path: str
+
+    @classmethod
+    def of(cls, template: Template, *, brief: bool = False) -> TemplateUploaded:
+        """The answer to an upload."""
+        answer = TemplateAnswer.of(template, brief=brief)
+        return cls(**answer.model_dump(), file_path=f"uploads/{template.id}_template.png")
+
+
+class Templates(BaseModel):
+    """All templates, newest first, without their landmarks."""
+
+    templates: list[TemplateAnswer]
+
+
+class SlotsCorrection(BaseModel):
+    """The slots that a template is to have, best first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    slots: SlotSpecs = Field(description="Boxes, lists of points, or slots as GET /templates/{template_id} shows them.")
+
+
+class Deleted(BaseModel):
+    """What was asked to be removed is gone."""
+
+    success: Literal[True] = True
+
+
+def brief_slot(slot: dict[str, Any]) -> dict[str, Any]:
+    """A slot without its landmarks."""
+    return {key: value for key, value in slot.items() if key != "landmarks"}

@@ -1,0 +1,150 @@
+"""Personalise a page or a book, fetch and delete results, keep templates."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, BinaryIO
+from uuid import UUID
+
+from fastapi import APIRouter, File, Form, Header, Response, UploadFile
+from fastapi.responses import FileResponse
+
+from routes.illustration_models import (
+    Choice,
+    Deleted,
+    FaceBoxChoice,
+    Personalized,
+    SlotsCorrection,
+    TemplateAnswer,
+    Templates,
+    TemplateUploaded,
+)
+from service.deps import IllustratorDep, Pool, StorageDep, Timings
+from service.errors import BadRequestError
+from service.negotiation import MEDIA_TYPES, is_known_by_client, preferred_image
+from service.slots import parse_specs
+
+router = APIRouter(tags=["illustrations"])
+
+MAX_PAGES = 50
+JSON_LIMIT = 1024 * 1024
+"""Bytes of a JSON body: 64 slots of 478 points take about 600 kB."""
+PICTURE: dict[str, Any] = {"image/png": {}, "image/jpeg": {}, "image/webp": {}}
+
+Photo = Annotated[UploadFile, File(description="A photo of the child. It is not stored.")]
+
+
+@router.post("/personalize", response_model=Personalized, responses={200: {"content": PICTURE}})
+async def personalize(
+    child_photo: Photo,
+    choice: Choice,
+    face_box: FaceBoxChoice,
+    illustrator: IllustratorDep,
+    pool: Pool,
+    timings: Timings,
+    illustration: Annotated[UploadFile | None, File(description="The page, unless `template_id` is given.")] = None,
+    template_id: Annotated[UUID | None, Form(description="A stored page, instead of `illustration`.")] = None,
+    accept: Annotated[str, Header(description="`image/png` answers with the picture, else JSON.")] = "*/*",
+) -> Personalized | Response:
+    """Draw the child into the page. With `Accept: image/png` (or jpeg, webp) the answer is the picture itself."""
+    page = _one_page(illustration, template_id)
+    result = await pool.run(illustrator.personalize, child_photo.file, page, choice=choice, face_box=face_box)
+    timings.update(result.timings_ms)
+    if preferred_image(accept) is None:
+        return Personalized.of(result)
+    headers = {"X-Output-File-ID": str(result.file.id), "Content-Location": f"/download/{result.file.id}"}
+    return Response(result.data, media_type=MEDIA_TYPES[choice.format], headers=headers)
+
+
+@router.post("/personalize/book", response_class=FileResponse, responses={200: {"content": {"application/zip": {}}}})
+async def personalize_book(
+    child_photo: Photo,
+    template_ids: Annotated[list[UUID], Form(min_length=1, max_length=MAX_PAGES, description="The pages, in order.")],
+    choice: Choice,
+    face_box: FaceBoxChoice,
+    illustrator: IllustratorDep,
+    pool: Pool,
+) -> FileResponse:
+    """Draw one child into several templates; answers with a ZIP of the pages, which can be downloaded again."""
+    book = await pool.run(
+        illustrator.personalize_book, child_photo.file, template_ids, choice=choice, face_box=face_box
+    )
+    headers = {"X-Output-File-ID": str(book.id), "Content-Location": f"/download/{book.id}"}
+    return FileResponse(book.path, media_type=book.media_type, filename=book.path.name, headers=headers)
+
+
+@router.head("/download/{file_id}", include_in_schema=False)
+@router.get("/download/{file_id}", response_class=FileResponse, responses={200: {"content": PICTURE}, 304: {}})
+def download(file_id: UUID, storage: StorageDep, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    """A result or an upload as a file; takes ranges and If-None-Match."""
+    file = storage.find(file_id)
+    etag = f'"{file_id}"'  # what has an id never changes
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if is_known_by_client(etag, if_none_match):
+        return Response(status_code=304, headers=headers)
+    return FileResponse(file.path, media_type=file.media_type, filename=file.path.name, headers=headers)
+
+
+@router.delete("/download/{file_id}")
+def delete_file(file_id: UUID, storage: StorageDep) -> Deleted:
+    """Remove a result or an upload at once."""
+    storage.delete(file_id)
+    return Deleted()
+
+
+@router.post("/upload-illustration-template")
+async def upload_template(
+    file: Annotated[UploadFile, File(description="The page.")],
+    illustrator: IllustratorDep,
+    pool: Pool,
+    name: Annotated[str | None, Form(max_length=200, description="For people; not an id.")] = None,
+    slots: Annotated[str | None, Form(description="JSON list of boxes or points. Default: found in the page.")] = None,
+) -> TemplateUploaded:
+    """Store a page with its face slots, to be personalised by id. Templates do not expire."""
+    specs = None if slots is None else parse_specs(slots)
+    template = await pool.run(illustrator.add_template, file.file, name=name, specs=specs)
+    return TemplateUploaded.of(template)
+
+
+@router.get("/templates")
+def list_templates(storage: StorageDep) -> Templates:
+    """All templates, newest first."""
+    return Templates(templates=[TemplateAnswer.of(template, brief=True) for template in storage.templates()])
+
+
+@router.get("/templates/{template_id}")
+def get_template(template_id: UUID, storage: StorageDep) -> TemplateAnswer:
+    """A template with everything that is known of its slots."""
+    return TemplateAnswer.of(storage.template(template_id))
+
+
+@router.get("/templates/{template_id}/image", response_class=FileResponse)
+def get_template_image(template_id: UUID, storage: StorageDep) -> FileResponse:
+    """The page itself, as PNG."""
+    path = storage.find_template_image(template_id)
+    return FileResponse(
+        path, media_type="image/png", filename=path.name, headers={"Cache-Control": "private, no-cache"}
+    )
+
+
+@router.put("/templates/{template_id}/slots", max_body_size=JSON_LIMIT)
+async def correct_slots(
+    template_id: UUID, correction: SlotsCorrection, illustrator: IllustratorDep, pool: Pool
+) -> TemplateAnswer:
+    """Replace the slots of a template."""
+    return TemplateAnswer.of(await pool.run(illustrator.correct_slots, template_id, correction.slots))
+
+
+@router.delete("/templates/{template_id}")
+def delete_template(template_id: UUID, storage: StorageDep) -> Deleted:
+    """Remove a template at once."""
+    storage.delete_template(template_id)
+    return Deleted()
+
+
+def _one_page(illustration: UploadFile | None, template_id: UUID | None) -> UUID | BinaryIO:
+    if (illustration is None) == (template_id is None):
+        raise BadRequestError("Send either `illustration`, a file, or `template_id`, the id of a stored one.")
+    if template_id is not None:
+        return template_id
+    assert illustration is not None
+    return illustration.file

@@ -1,0 +1,202 @@
+"""From files to files: decodes what was sent or stored, lets the personaliser work, encodes and stores the result.
+
+Everything here blocks: handlers run it in the inference pool.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO
+from uuid import UUID
+
+from face_slots import FaceSlot
+from personalizer import Identity, PersonalizedPage, PersonalizeOptions, Personalizer
+from service.errors import (
+    ImageTooLargeError,
+    ImageUnreadableError,
+    InvalidValueError,
+    NoFaceSlotError,
+    ServiceError,
+    UnsupportedImageError,
+)
+from service.image_io import DecodedImage, ImageFormat, decode_image, encode_image
+from service.slots import SlotChoice, SlotSpec, build_slot, build_slots, check_box
+from service.storage import LocalStorage, StoredFile, Template
+from utils import FloatArray, Stopwatch
+
+MIN_SIDE_PX = 32
+"""A smaller picture holds no face that could be found."""
+SUFFIXES: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+"""The earliest that ZIP knows: the same pages give the same archive."""
+NO_SLOT = (
+    "No face was found in the illustration. Say where it is with `slot`: a box [x1, y1, x2, y2] in pixels of the page."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PageChoice:
+    """How a page is to be personalised: which slot, in what manner, and as what file."""
+
+    slot: SlotChoice = 0
+    options: PersonalizeOptions = field(default_factory=PersonalizeOptions)
+    format: ImageFormat = "png"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A personalised page, stored. `timings_ms` has every stage from decoding to storing."""
+
+    file: StoredFile
+    data: bytes
+    page: PersonalizedPage
+    slots_in_page: int
+    timings_ms: dict[str, float]
+
+
+class Illustrator:
+    """The main job on files. Thread-safe."""
+
+    def __init__(self, *, personalizer: Personalizer, storage: LocalStorage, max_pixels: int) -> None:
+        self.personalizer = personalizer
+        self.storage = storage
+        self.max_pixels = max_pixels
+
+    def personalize(
+        self, photo: BinaryIO, illustration: BinaryIO | UUID, *, choice: PageChoice, face_box: FloatArray | None
+    ) -> Result:
+        """Put the child of `photo` into a page: a file, or the id of a template.
+
+        Raises:
+            ServiceError: one of the image, face, slot or storage errors.
+        """
+        clock = Stopwatch()
+        with clock.stage("decode"):
+            page, stored_slots = self._page(illustration)
+            photo_image = self._decode(photo, "child_photo", to_srgb=True)
+        identity = self._identity(photo_image, face_box)
+        data, drawn, slots_in_page = self._draw(identity, page, stored_slots, choice, clock)
+        with clock.stage("store"):
+            file = self.storage.save_result(data, suffix=SUFFIXES[choice.format])
+        return Result(file, data, drawn, slots_in_page, clock.timings_ms)
+
+    def personalize_book(
+        self, photo: BinaryIO, template_ids: Sequence[UUID], *, choice: PageChoice, face_box: FloatArray | None
+    ) -> StoredFile:
+        """One prepared identity on every page, as a stored ZIP of `page_001.png` and so on.
+
+        Raises:
+            ServiceError: as `personalize`, naming the page; nothing is stored then.
+        """
+        for template_id in template_ids:
+            self.storage.template(template_id)
+        identity = self._identity(self._decode(photo, "child_photo", to_srgb=True), face_box)
+
+        def write(file: BinaryIO) -> None:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # pages are compressed already
+                for number, template_id in enumerate(template_ids, start=1):
+                    with _naming(f"page {number}"):
+                        page, slots = self._page(template_id)
+                        data, _, _ = self._draw(identity, page, slots, choice, Stopwatch())
+                    name = f"page_{number:03d}.{SUFFIXES[choice.format]}"
+                    archive.writestr(zipfile.ZipInfo(name, ZIP_DATE), data)
+
+        return self.storage.save_book(write)
+
+    def add_template(self, file: BinaryIO, *, name: str | None, specs: Sequence[SlotSpec] | None) -> Template:
+        """Store a page with the slots that are given, or found where none are.
+
+        Raises:
+            ServiceError: one of the image, slot or storage errors.
+        """
+        page = self._decode(file, "file", to_srgb=False)
+        if specs is None:
+            slots = self.personalizer.find_slots(page.rgb)
+        else:
+            slots = build_slots(specs, page.rgb, self.personalizer)
+        png = encode_image(page.rgb, format="png", alpha=page.alpha, dpi=page.dpi, icc_profile=page.icc_profile)
+        height, width = page.rgb.shape[:2]
+        return self.storage.save_template(
+            png, name=name, size=(width, height), slots=[slot.to_json() for slot in slots]
+        )
+
+    def correct_slots(self, template_id: UUID, specs: Sequence[SlotSpec]) -> Template:
+        """Replace the slots of a template.
+
+        Raises:
+            ServiceError: no such template, or a slot that isn't on its page.
+        """
+        page, _ = self._page(template_id)
+        slots = build_slots(specs, page.rgb, self.personalizer)
+        corrected = replace(self.storage.template(template_id), slots=tuple(slot.to_json() for slot in slots))
+        self.storage.update_template(corrected)
+        return corrected
+
+    def _page(self, illustration: BinaryIO | UUID) -> tuple[DecodedImage, list[FaceSlot] | None]:
+        """The page, and its slots where it is a template."""
+        if isinstance(illustration, UUID):
+            template = self.storage.template(illustration)
+            with self.storage.find_template_image(illustration).open("rb") as file:
+                image = decode_image(file, max_pixels=self.max_pixels, to_srgb=False)
+            return image, [FaceSlot.from_json(slot) for slot in template.slots]
+        return self._decode(illustration, "illustration", to_srgb=False), None
+
+    def _decode(self, file: BinaryIO, part: str, *, to_srgb: bool) -> DecodedImage:
+        with _naming(part):
+            image = decode_image(file, max_pixels=self.max_pixels, to_srgb=to_srgb)
+            height, width = image.rgb.shape[:2]
+            if min(height, width) < MIN_SIDE_PX:
+                raise ImageUnreadableError(
+                    f"{width}x{height} pixels are too few to hold a face. Use at least {MIN_SIDE_PX}x{MIN_SIDE_PX}."
+                )
+            return image
+
+    def _identity(self, photo: DecodedImage, face_box: FloatArray | None) -> Identity:
+        if face_box is not None:
+            check_box(face_box, photo.rgb, name="face_box")
+        return self.personalizer.prepare_identity(photo.rgb, face_box=face_box)
+
+    def _draw(
+        self,
+        identity: Identity,
+        page: DecodedImage,
+        stored_slots: list[FaceSlot] | None,
+        choice: PageChoice,
+        clock: Stopwatch,
+    ) -> tuple[bytes, PersonalizedPage, int]:
+        with clock.stage("slots"):
+            slots, index = self._choose_slot(page, stored_slots, choice.slot)
+        drawn = self.personalizer.personalize(identity, page.rgb, slots, slot_index=index, options=choice.options)
+        clock.timings_ms.update(drawn.timings_ms)
+        with clock.stage("encode"):
+            data = encode_image(
+                drawn.image_rgb, format=choice.format, alpha=page.alpha, dpi=page.dpi, icc_profile=page.icc_profile
+            )
+        return data, drawn, len(slots)
+
+    def _choose_slot(
+        self, page: DecodedImage, stored: list[FaceSlot] | None, choice: SlotChoice
+    ) -> tuple[list[FaceSlot], int]:
+        if not isinstance(choice, int):
+            return [build_slot(choice, page.rgb, self.personalizer)], 0
+        slots = stored or self.personalizer.find_slots(page.rgb)
+        if not slots:
+            raise NoFaceSlotError(NO_SLOT)
+        if choice >= len(slots):
+            raise InvalidValueError(f"slot: the page has {len(slots)}, counted from 0; {choice} is none of them.")
+        return slots, choice
+
+
+@contextmanager
+def _naming(part: str) -> Iterator[None]:
+    """Say which of several pictures an error is about."""
+    named: tuple[type[ServiceError], ...] = (
+        ImageTooLargeError, ImageUnreadableError, UnsupportedImageError, NoFaceSlotError, InvalidValueError,
+    )  # fmt: skip
+    try:
+        yield
+    except named as error:
+        raise type(error)(f"{part}: {error.message}") from error

@@ -1,0 +1,38 @@
+"""What a client wants, by its Accept and If-None-Match headers."""
+
+from __future__ import annotations
+
+from service.image_io import ImageFormat
+
+IMAGE_TYPES: dict[str, ImageFormat] = {
+    "image/*": "png", "image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp",
+}  # fmt: skip
+MEDIA_TYPES: dict[ImageFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+
+
+def preferred_image(accept: str) -> ImageFormat | None:
+    """The picture format that `accept` asks for, or None where JSON is to be answered.
+
+    A picture must be named: `*/*`, which curl sends unasked, means the seed's JSON answer.
+    """
+    ranges = [_parse_range(part) for part in accept.lower().split(",")]
+    json_weight = max((weight for name, weight in ranges if name in {"application/json", "application/*"}), default=0.0)
+    images = [(weight, name) for name, weight in ranges if name in IMAGE_TYPES and weight > json_weight]
+    return IMAGE_TYPES[max(images, key=lambda image: image[0])[1]] if images else None
+
+
+def is_known_by_client(etag: str, if_none_match: str | None) -> bool:
+    """Whether the client's copy is still the right one."""
+    if if_none_match is None:
+        return False
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in tags or "*" in tags
+
+
+def _parse_range(part: str) -> tuple[str, float]:
+    name, *parameters = (piece.strip() for piece in part.split(";"))
+    weight = next((value for key, _, value in (p.partition("=") for p in parameters) if key.strip() == "q"), "1")
+    try:
+        return name, float(weight)
+    except ValueError:
+        return name, 0.0
