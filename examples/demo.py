@@ -1,7 +1,8 @@
 """Puts the public-domain astronaut photo into a bundled page, through the API: `make demo`.
 
 Talks to the service at API_URL (default http://localhost:8000); where none answers it starts one for the occasion.
-Writes examples/output/before_after.png: photo, page and result side by side.
+Writes examples/output/before_after.png: photo, page and result side by side. The README's picture is made by
+`python -m examples.demo --output docs/before_after.jpg`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from examples.local_service import local_service
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE / "output" / "before_after.png"
-PANEL = 640
+PANEL = 640  # pixels
 MARGIN = 16
 
 
@@ -34,6 +35,7 @@ def main() -> int:
     parser.add_argument("--page", choices=pages, default="kite_hill.png")
     parser.add_argument("--photo", type=Path, help="a photo of your own instead of the astronaut")
     parser.add_argument("--style", choices=["storybook", "watercolor", "pencil", "comic", "none"], default="storybook")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="where to write the picture")
     arguments = parser.parse_args()
 
     photo = arguments.photo.read_bytes() if arguments.photo else astronaut_png()
@@ -51,10 +53,10 @@ def main() -> int:
         picture = client.get(facts["download_url"]).raise_for_status().content
         client.delete(facts["download_url"]).raise_for_status()
 
-    OUTPUT.parent.mkdir(exist_ok=True)
-    side_by_side(photo, page, picture).save(OUTPUT, optimize=True)
+    arguments.output.parent.mkdir(exist_ok=True)
+    side_by_side(photo, page, picture).save(arguments.output, optimize=True, quality=88)
     print(json.dumps({key: facts[key] for key in ("engine", "quality", "timings_ms")}, indent=2))
-    print(f"Photo, page and result: {OUTPUT}")
+    print(f"Photo, page and result: {arguments.output}")
     return 0
 
 
@@ -92,4 +94,7 @@ def side_by_side(*pictures: bytes) -> Image.Image:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (RuntimeError, httpx.HTTPError) as failure:  # the service didn't start, or went away
+        sys.exit(str(failure))

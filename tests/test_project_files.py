@@ -1,0 +1,118 @@
+"""What a newcomer relies on: pinned requirements, documented settings, commands that exist, slots that fit."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from config import Settings
+from face_landmarks import FaceLandmarks
+
+PROJECT = Path(__file__).resolve().parent.parent
+PAGES = PROJECT / "examples" / "pages"
+SLOTS: dict[str, list[dict[str, list[float]]]] = json.loads((PAGES / "slots.json").read_text(encoding="utf-8"))
+PINNED = re.compile(r"[a-z0-9.-]+==[^ ;]+( ; .+)?")
+SETTING = re.compile(r"^([A-Z][A-Z0-9_]+)=", re.MULTILINE)
+
+
+def read(name: str) -> str:
+    return (PROJECT / name).read_text(encoding="utf-8")
+
+
+def pins(name: str) -> list[str]:
+    return [line for line in read(name).splitlines() if line and not line.lstrip().startswith("#")]
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-gpu.txt"])
+def test_requirements_are_pinned_and_name_no_index(name: str) -> None:
+    assert [line for line in pins(name) if not PINNED.fullmatch(line)] == []
+    assert "://" not in read(name)
+
+
+@pytest.mark.parametrize("name", ["requirements", "requirements-dev", "requirements-gpu"])
+def test_every_requirement_asked_for_is_compiled(name: str) -> None:
+    asked = {
+        re.split(r"[\s<>=~;\[]", line)[0].lower()
+        for line in read(f"{name}.in").splitlines()
+        if line and not line.startswith(("#", "-c "))
+    }
+    compiled = {line.split("==")[0] for line in pins(f"{name}.txt")}
+    assert asked <= compiled
+
+
+def test_one_opencv_and_one_onnxruntime_are_installed_on_each_system() -> None:
+    compiled = pins("requirements.txt")
+    assert [line.split("==")[0] for line in compiled if "opencv" in line] == ["opencv-contrib-python-headless"]
+    runtimes = {line.split("==")[0]: line.split(" ; ")[1] for line in compiled if line.startswith("onnxruntime")}
+    assert runtimes == {"onnxruntime": "sys_platform == 'darwin'", "onnxruntime-gpu": "sys_platform != 'darwin'"}
+
+
+def test_development_tools_fit_the_runtime_pins() -> None:
+    runtime = dict(line.split("==", 1) for line in pins("requirements.txt") if ";" not in line)
+    tools = dict(line.split(" ;")[0].split("==", 1) for line in pins("requirements-dev.txt"))
+    assert {name: tools[name] for name in tools.keys() & runtime.keys()} == {
+        name: runtime[name] for name in tools.keys() & runtime.keys()
+    }
+
+
+def test_env_example_lists_every_setting_in_order() -> None:
+    assert SETTING.findall(read(".env.example")) == [name.upper() for name in Settings.model_fields]
+
+
+def test_env_example_gives_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    assert Settings(_env_file=PROJECT / ".env.example") == Settings(_env_file=None)
+
+
+def test_env_example_explains_every_setting() -> None:
+    explained = re.findall(r"^# (.+)\n([A-Z][A-Z0-9_]+)=", read(".env.example"), re.MULTILINE)
+    assert explained == [(field.description, name.upper()) for name, field in Settings.model_fields.items()]
+
+
+def test_readme_explains_every_setting() -> None:
+    rows = re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \| [^|]*\| ([^|]+) \|$", read("README.md"), re.MULTILINE)
+    assert rows == [(name.upper(), field.description) for name, field in Settings.model_fields.items()]
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_documented_commands_exist(document: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*## ", read("Makefile"), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", read(document), re.MULTILINE))
+    assert named
+    assert named <= targets
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_documented_files_exist(document: str) -> None:
+    links = re.findall(r"\]\(((?!https?:|#)[^)]+)\)", read(document))
+    assert [link for link in links if not (PROJECT / link.split("#")[0]).exists()] == []
+
+
+def test_every_page_has_slots_and_every_slot_a_page() -> None:
+    assert set(SLOTS) == {path.name for path in PAGES.glob("*.png")}
+    assert len(SLOTS) >= 3
+
+
+@pytest.mark.parametrize("name", sorted(SLOTS))
+def test_stored_slot_is_the_drawn_face(name: str) -> None:
+    page = np.asarray(Image.open(PAGES / name).convert("RGB"))
+    slot = SLOTS[name][0]
+    x1, y1, x2, y2 = slot["bbox"]
+    kps = np.array(slot["kps"])
+    assert 0 <= x1 < x2 <= page.shape[1]
+    assert 0 <= y1 < y2 <= page.shape[0]
+    assert ((kps >= (x1, y1)) & (kps <= (x2, y2))).all()
+
+    landmarks = FaceLandmarks(pool_size=1)
+    try:
+        found = landmarks.detect(page)[0]
+    finally:
+        landmarks.close()
+    eye_distance = np.linalg.norm(kps[1] - kps[0])
+    assert np.abs(found.kps - kps).max() < 0.15 * eye_distance
