@@ -51,7 +51,7 @@ def main() -> int:
         "--soak", type=int, default=1000, help="mixed requests of the memory test (default 1000, 0: skip)"
     )
     options = parser.parse_args()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 118)
 
     portrait, page = inputs.portrait(), inputs.page()
     landmarks = FaceLandmarks(pool_size=1)
