@@ -94,6 +94,13 @@ def test_documented_files_exist(document: str) -> None:
     assert [link for link in links if not (PROJECT / link.split("#")[0]).exists()] == []
 
 
+def test_map_shows_every_module_and_folder_of_code() -> None:
+    shown = set(re.findall(r"^([a-z_]+(?:\.py|/)) ", read("CONTRIBUTING.md"), re.MULTILINE))
+    modules = {path.name for path in PROJECT.glob("*.py")}
+    folders = {f"{path.parent.name}/" for path in PROJECT.glob("[a-z]*/*.py")}
+    assert shown == modules | folders
+
+
 def test_every_page_has_slots_and_every_slot_a_page() -> None:
     assert set(SLOTS) == {path.name for path in PAGES.glob("*.png")}
     assert len(SLOTS) >= 3
