@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from face_landmarks import mesh_edges
-from utils import AnyArray, FloatArray, GrayImage, smoothstep
+from face_landmarks import five_points, mesh_edges
+from utils import AnyArray, FloatArray, GrayImage, as_float, smoothstep
 
 # Rings of MediaPipe's mesh, in drawing order (published with the model as FACEMESH_FACE_OVAL and so on).
 FACE_OVAL = (
@@ -48,7 +48,7 @@ def head_pose(points: FloatArray) -> HeadPose:
     """Head pose of a mesh (478 or 468, 3), by the rotation that best carries the mean face onto it."""
     _, rotation, _ = similarity_3d(mean_shape(), points[:_MESH])
     # The mean face looks along -z; its forward and right axes, rotated, give the angles directly.
-    forward, right = rotation @ np.float32([0, 0, -1]), rotation @ np.float32([1, 0, 0])
+    forward, right = -rotation[:, 2], rotation[:, 0]
     return HeadPose(
         yaw=float(np.degrees(np.arctan2(forward[0], -forward[2]))),
         pitch=float(np.degrees(np.arcsin(np.clip(forward[1], -1, 1)))),
@@ -88,23 +88,20 @@ def blend_shapes(child: FloatArray, page: FloatArray, likeness: float) -> FloatA
 def mean_mesh_at(kps: FloatArray) -> FloatArray:
     """(468, 3): the average face laid on five points (5, 2) by a similarity of the plane."""
     shape = mean_shape()
-    own = np.stack(
-        [shape[list(ring)].mean(axis=0) for ring in ((33, 133), (362, 263), (1,), (61,), (291,))]
-    ).astype(np.float32)
-    source, target = own[:, :2] - own[:, :2].mean(axis=0), kps - kps.mean(axis=0)
-    # Least-squares rotation and scale of the plane, as one complex number.
-    turn = (np.conj(source @ [1, 1j]) * (target @ [1, 1j])).sum() / (np.abs(source @ [1, 1j]) ** 2).sum()
+    own = five_points(shape)
+    source, target = own - own.mean(axis=0), kps - kps.mean(axis=0)
+    # The least-squares rotation and scale of the plane, as one complex number.
+    plane = np.array([1, 1j])
+    turn = np.vdot(source @ plane, target @ plane) / max(float((source**2).sum()), 1e-9)
     rotation = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
-    xy = (shape[:, :2] - own[:, :2].mean(axis=0)) @ rotation.T + kps.mean(axis=0)
+    xy = (shape[:, :2] - own.mean(axis=0)) @ rotation.T + kps.mean(axis=0)
     return np.concatenate([xy, shape[:, 2:] * abs(turn)], axis=1).astype(np.float32)
 
 
 def with_depth(points: FloatArray) -> FloatArray:
-    """(468, 3): a flat mesh (468, 2) with the depth that the average face has in the same pose and size."""
-    flat = np.concatenate([points, np.zeros((_MESH, 1), np.float32)], axis=1)
-    mean = mean_mesh_at(np.stack([points[list(ring)].mean(axis=0) for ring in ((33, 133), (362, 263), (1,), (61,), (291,))]))
-    flat[:, 2] = mean[:, 2]
-    return flat.astype(np.float32)
+    """(468, 3): a flat mesh (468, 2) with the depth that the average face has at its size and roll."""
+    depth = mean_mesh_at(five_points(points))[:, 2:]
+    return np.concatenate([points, depth], axis=1).astype(np.float32)
 
 
 @cache
@@ -139,7 +136,7 @@ def strand_zone() -> FloatArray:
     brows = mean_shape()[list(LEFT_BROW + RIGHT_BROW)]
     above_brows = smoothstep((brows[:, 1].mean() - 0.3 - y) / 0.8)
     temples = smoothstep((np.abs(x) - 4.6) / 0.9) * smoothstep((3.5 - y) / 2.0)
-    return np.maximum(above_brows, temples).astype(np.float32)
+    return as_float(np.maximum(above_brows, temples))
 
 
 def _mesh_data() -> dict[str, list[list[float]]]:
@@ -178,7 +175,7 @@ def mesh_triangles() -> AnyArray:
     triangles = np.array(sorted(faces), np.int32)
     corners = mean_shape()[triangles]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    head_centre = np.float32([0, 0, 6])
+    head_centre = np.array([0, 0, 6], np.float32)
     inwards = ((corners.mean(axis=1) - head_centre) * normals).sum(axis=1) < 0
     triangles[inwards] = triangles[inwards][:, ::-1]
     return triangles
@@ -251,11 +248,16 @@ class MeshRaster:
         self._outside = label < 0
 
     def interpolate(self, values: FloatArray) -> FloatArray:
-        """Values of the points (504, C) at every pixel: HxWxC float32, linear in each triangle, -1 outside."""
-        affine = _triangle_affines(self._target, values[ringed_triangles()])[self._label]
-        y, x = np.mgrid[0 : self._label.shape[0], 0 : self._label.shape[1]].astype(np.float32)
-        image = affine[..., 0] * x[..., None] + affine[..., 1] * y[..., None] + affine[..., 2]
-        image[self._outside] = -1
+        """Values of the points (504, C) at every pixel: CxHxW float32, linear in each triangle, -1 outside."""
+        affines = _triangle_affines(self._target, values[ringed_triangles()]).transpose(1, 2, 0)
+        x = np.arange(self._label.shape[1], dtype=np.float32)
+        y = np.arange(self._label.shape[0], dtype=np.float32)[:, None]
+        image = np.empty((len(affines), *self._label.shape), np.float32)
+        for channel, (by_x, by_y, offset) in zip(image, affines, strict=True):
+            np.multiply(by_x[self._label], x, out=channel)
+            channel += by_y[self._label] * y
+            channel += offset[self._label]
+            channel[self._outside] = -1
         return image
 
 

@@ -24,15 +24,12 @@ from mediapipe.python import packet_creator, packet_getter
 from mediapipe.python._framework_bindings import calculator_graph, image_frame, resource_util, validated_graph_config
 from mediapipe.python.solutions import face_mesh_connections
 
-from utils import FloatArray, RGBImage
+from utils import FloatArray, RGBImage, shrink
 
 MODEL_NAME = f"mediapipe-{mediapipe.__version__}"
 MESH_POINTS = 478
 
-LEFT_EYE_CORNERS = (33, 133)
-RIGHT_EYE_CORNERS = (362, 263)
-NOSE_TIP = 1
-MOUTH_CORNERS = (61, 291)
+_FIVE_POINTS = ((33, 133), (362, 263), (1,), (61,), (291,))  # eye corners, nose tip, mouth corners
 
 _MESH_INPUT = 192
 _MESH_CROP_SCALE = 1.5  # crop side over the face's longer side; MediaPipe's own front-face graph uses the same
@@ -66,22 +63,18 @@ class FaceMesh:
     @property
     def kps(self) -> FloatArray:
         """(5, 2): left eye, right eye, nose tip, left and right mouth corner as seen in the image."""
-        xy = self.points[:, :2]
-        return np.stack(
-            [
-                xy[list(LEFT_EYE_CORNERS)].mean(axis=0),
-                xy[list(RIGHT_EYE_CORNERS)].mean(axis=0),
-                xy[NOSE_TIP],
-                xy[MOUTH_CORNERS[0]],
-                xy[MOUTH_CORNERS[1]],
-            ]
-        ).astype(np.float32)
+        return five_points(self.points)
 
     @property
     def bbox(self) -> FloatArray:
         """(4,) x1, y1, x2, y2 around the points."""
         xy = self.points[:, :2]
         return np.concatenate([xy.min(axis=0), xy.max(axis=0)]).astype(np.float32)
+
+
+def five_points(points: FloatArray) -> FloatArray:
+    """(5, 2): left eye, right eye, nose tip, left and right mouth corner of a mesh (468 or 478 points, 2 or 3)."""
+    return np.stack([points[list(ring), :2].mean(axis=0) for ring in _FIVE_POINTS]).astype(np.float32)
 
 
 class FaceLandmarks:
@@ -123,19 +116,13 @@ class FaceLandmarks:
         return sorted(found, key=lambda face: -_area(face.bbox))
 
     def mesh(self, image_rgb: RGBImage, kps: FloatArray) -> FaceMesh | None:
-        """Fit the mesh to the face around `kps` (5, 2), at any size and tilt; None where there is no face.
-
-        Fitted twice, the second time on a crop placed by the first: detectors' points are rough on drawings.
-        """
-        mesh = self._fit_mesh(image_rgb, _crop_transform(*_frame_from_kps(kps)))
-        if mesh is None:
-            return None
-        return self._fit_mesh(image_rgb, _crop_transform(*_frame_from_points(mesh.points))) or mesh
+        """Fit the mesh to the face around `kps` (5, 2), at any size and tilt; None where there is no face."""
+        return self._fit_mesh(image_rgb, _crop_transform(*_frame_from_kps(kps)))
 
     def person_mask(self, image_rgb: RGBImage) -> FloatArray:
         """HxW float32 0..1: how much each pixel belongs to a person (selfie segmentation, 256x256 inside)."""
         height, width = image_rgb.shape[:2]
-        small = cv2.resize(image_rgb, (256, 256), interpolation=cv2.INTER_AREA)
+        small = shrink(image_rgb, (256, 256))
         with self._person.borrow() as graph:
             packet = graph.run(small)["mask"]
         mask = packet_getter.get_image_frame(packet).numpy_view()
@@ -154,7 +141,7 @@ class FaceLandmarks:
             for detection in packet_getter.get_proto_list(packet) if packet is not None else ():
                 score = float(detection.score[0])
                 if score >= threshold:
-                    found.append((_key_points(detection, crop.shape) / scale + np.float32(window[:2]), score))
+                    found.append((_key_points(detection, crop.shape) / scale + np.array(window[:2], np.float32), score))
         return found
 
     def _confirm(self, image_rgb: RGBImage, candidates: list[tuple[FloatArray, float]]) -> list[FaceBox]:
@@ -216,10 +203,10 @@ def _window(image_rgb: RGBImage, window: tuple[int, int, int, int]) -> tuple[RGB
     inside = image_rgb[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
     if scale < 1.0:
         size = (max(1, round(inside.shape[1] * scale)), max(1, round(inside.shape[0] * scale)))
-        inside = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
-    pad = [round(max(0, p) * scale) for p in (-y1, y2 - height, -x1, x2 - width)]
-    if any(pad):
-        inside = cv2.copyMakeBorder(inside, *pad, cv2.BORDER_CONSTANT)
+        inside = shrink(inside, size)
+    top, bottom, left, right = (round(max(0, p) * scale) for p in (-y1, y2 - height, -x1, x2 - width))
+    if top or bottom or left or right:
+        inside = cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_CONSTANT)
     return np.ascontiguousarray(inside), scale
 
 
@@ -229,14 +216,15 @@ def _warp_area(image_rgb: RGBImage, to_crop: FloatArray, side: int) -> RGBImage:
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if scale < 0.5:
         to_image = cv2.invertAffineTransform(matrix)
-        corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], np.float32) @ to_image[:, :2].T + to_image[:, 2]
+        square = np.array([[0, 0], [side, 0], [0, side], [side, side]], np.float32)
+        corners = square @ to_image[:, :2].T + to_image[:, 2]
         height, width = image_rgb.shape[:2]
         x1, y1 = np.clip(np.floor(corners.min(axis=0)), 0, [width - 1, height - 1]).astype(int)
         x2, y2 = np.clip(np.ceil(corners.max(axis=0)), [x1 + 1, y1 + 1], [width, height]).astype(int)
         region = image_rgb[y1:y2, x1:x2]
         size = (max(1, round(region.shape[1] * scale * 2)), max(1, round(region.shape[0] * scale * 2)))
         step = np.array([region.shape[1] / size[0], region.shape[0] / size[1]], np.float32)
-        image_rgb = cv2.resize(region, size, interpolation=cv2.INTER_AREA)
+        image_rgb = shrink(region, size)
         offset = np.array([x1, y1], np.float32) + (step - 1) / 2
         matrix[:, 2] += matrix[:, :2] @ offset
         matrix[:, :2] *= step
@@ -266,9 +254,8 @@ def _frame_from_kps(kps: FloatArray) -> tuple[FloatArray, float, FloatArray]:
 
 def frame_kps(box: FloatArray) -> FloatArray:
     """Five points (5, 2) of an upright face that fills a box (4,): where the average face has them."""
-    x1, y1, x2, y2 = box
     relative = np.array([[0.31, 0.37], [0.69, 0.37], [0.5, 0.55], [0.34, 0.74], [0.66, 0.74]], np.float32)
-    return (relative * np.float32([x2 - x1, y2 - y1]) + np.float32([x1, y1])).astype(np.float32)
+    return (relative * (box[2:] - box[:2]) + box[:2]).astype(np.float32)
 
 
 def _frame_from_detection(points: FloatArray) -> tuple[FloatArray, float, FloatArray]:
@@ -279,12 +266,13 @@ def _frame_from_detection(points: FloatArray) -> tuple[FloatArray, float, FloatA
 def _frame_from_points(points: FloatArray) -> tuple[FloatArray, float, FloatArray]:
     """The same for a fitted mesh, along its own eye axis."""
     xy = points[:, :2]
-    axis = xy[list(RIGHT_EYE_CORNERS)].mean(axis=0) - xy[list(LEFT_EYE_CORNERS)].mean(axis=0)
+    left_eye, right_eye = five_points(points)[:2]
+    axis = right_eye - left_eye
     unit = axis / max(float(np.hypot(*axis)), 1e-6)
-    rotated = xy @ np.array([[unit[0], -unit[1]], [unit[1], unit[0]]], np.float32)
+    upright = np.array([[unit[0], -unit[1]], [unit[1], unit[0]]], np.float32)
+    rotated = xy @ upright
     low, high = rotated.min(axis=0), rotated.max(axis=0)
-    middle = (low + high) / 2
-    center = np.array([middle[0] * unit[0] - middle[1] * unit[1], middle[0] * unit[1] + middle[1] * unit[0]], np.float32)
+    center = ((low + high) / 2 @ upright.T).astype(np.float32)
     return center, _MESH_CROP_SCALE * float((high - low).max()), axis.astype(np.float32)
 
 

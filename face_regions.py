@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import face_geometry as geometry
-from utils import FloatArray, GrayImage, RGBImage
+from utils import FloatArray, GrayImage, RGBImage, shrink
 
 _SKIN_SPREAD_MIN = np.array([9.0, 4.5, 5.5], np.float32)  # Lab units: shading and JPEG noise of one even skin
 _SKIN_SPREAD_MAX = np.array([13.0, 6.0, 8.0], np.float32)  # beyond this, cheeks hold something else (beard, strands)
@@ -54,9 +54,11 @@ class Frame:
         pixels = image[self.region]
         if self.shape == pixels.shape[:2]:
             return pixels.copy()
-        interpolation = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_CUBIC
-        resampled: RGBImage = cv2.resize(pixels, self.shape[::-1], interpolation=interpolation)
-        return resampled
+        size = self.shape[::-1]
+        if self.scale < 1:
+            return shrink(pixels, size)
+        enlarged: RGBImage = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
+        return enlarged
 
     def place(self, points: FloatArray) -> FloatArray:
         """Points (N, 3) of the image in the frame's pixels."""
@@ -121,24 +123,36 @@ def bare_face(image_rgb: RGBImage, points: FloatArray, skin: FloatArray) -> NDAr
 
     GrabCut separates the face from its surroundings by their colours: what is surely face (features, and skin from the
     brows down) and what surely isn't (everything beside the oval that has no skin colour) train the two models, and the
-    rest is decided by them. `skin` is the likelihood (HxW) of `skin_likelihood`.
+    rest is decided by them. It runs at half size, and a guided filter brings its answer back to the picture's edges.
+    `skin` is the likelihood (HxW) of `skin_likelihood`.
     """
-    shape = image_rgb.shape[:2]
+    size = (max(2, image_rgb.shape[1] // 2), max(2, image_rgb.shape[0] // 2))
+    small, small_skin = shrink(image_rgb, size), shrink(skin, size)
+    labels, sure_face = _grabcut_seeds(points * np.float32(0.5), small_skin)
+    if not (labels == cv2.GC_BGD).any() or not sure_face.any():
+        return geometry.fill((geometry.FACE_OVAL,), points, image_rgb.shape[:2]) > 128
+    cv2.setRNGSeed(0)  # GrabCut seeds its colour models at random; the same page must give the same bytes
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(small, labels, None, *models, 1, cv2.GC_INIT_WITH_MASK)
+    face = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.uint8)
+    # Closed first, so that an inked jaw line does not part the neck from the face.
+    _, parts = cv2.connectedComponents(cv2.morphologyEx(face, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)))
+    face[parts != np.bincount(parts[sure_face]).argmax()] = 0
+    matte = cv2.resize(face.astype(np.float32), image_rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    sharp: NDArray[np.bool_] = cv2.ximgproc.guidedFilter(image_rgb, matte, radius=4, eps=30.0) > 0.5
+    return sharp
+
+
+def _grabcut_seeds(points: FloatArray, skin: FloatArray) -> tuple[GrayImage, NDArray[np.bool_]]:
+    """GrabCut's labels for a face, and which pixels are surely its own."""
+    shape = skin.shape
     oval = geometry.fill((geometry.FACE_OVAL,), points, shape) > 128
     raster = geometry.MeshRaster(geometry.with_outer_ring(points), shape)
     place = np.stack([geometry.inside_cm(), geometry.mean_shape()[:, 1]], axis=1)
-    inside_cm, down_cm = np.moveaxis(raster.interpolate(geometry.ringed(place, -1)), 2, 0)
+    inside_cm, down_cm = raster.interpolate(geometry.ringed(place, -1))
     middle = (down_cm > 0) | ((inside_cm > 1.2) & (down_cm > -1.5))
     sure_face = oval & ((feature_mask(points, shape) > 128) | (middle & (skin > 0.01)))
     labels = np.full(shape, cv2.GC_PR_FGD, np.uint8)
     labels[~oval & (skin < 0.1)] = cv2.GC_BGD
     labels[sure_face] = cv2.GC_FGD
-    if not (labels == cv2.GC_BGD).any() or not sure_face.any():
-        return oval
-    cv2.setRNGSeed(0)  # GrabCut seeds its colour models at random; the same page must give the same bytes
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(image_rgb, labels, None, *models, 2, cv2.GC_INIT_WITH_MASK)
-    face = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    _, parts = cv2.connectedComponents(face.astype(np.uint8))
-    joined: NDArray[np.bool_] = face & (parts == np.bincount(parts[sure_face]).argmax())
-    return joined
+    return labels, sure_face

@@ -206,7 +206,9 @@ def _numbers(data: Mapping[str, Any], name: str, shape: tuple[int | None, ...]) 
         values = np.array(data[name], np.float32)
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidValueError(f"A slot's {name} is missing or not a list of numbers.") from error
-    fits = values.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, values.shape, strict=True))
+    fits = values.ndim == len(shape) and all(
+        want in (None, have) for want, have in zip(shape, values.shape, strict=True)
+    )
     if not fits or not np.isfinite(values).all():
         wanted = "x".join("2 or 3" if n is None else str(n) for n in shape) or "one"
         raise InvalidValueError(f"A slot's {name} must be {wanted} finite numbers.")

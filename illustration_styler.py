@@ -1,8 +1,8 @@
 """Photo into drawing, on the CPU in milliseconds: the page's light and palette, its line and surface, and the blend.
 
-The colour step follows one idea: a photo of a face is its skin's light, a smooth field, times the detail that makes the
-person. The page's face has a light of its own, so the child's detail is multiplied onto that: seams vanish, since at the
-border both pictures are the same smooth field, and so do strands of hair or ears where the detail is left out.
+The colour step follows one idea: a photo of a face is its skin's light, a smooth field, times the detail that makes
+the person. The page's face has a light of its own, so the child's detail is multiplied onto that: seams vanish, since
+at the border both pictures are the same smooth field, and so do strands of hair or ears where the detail is left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from utils import AnyArray, FloatArray, RGBImage, smoothstep
+from utils import AnyArray, FloatArray, RGBImage, as_float, shrink, smoothstep
 
 Style = Literal["storybook", "watercolor", "pencil", "comic", "none"]
 Blend = Literal["gaussian", "multiband", "poisson"]
@@ -50,15 +50,15 @@ def skin_light(image_rgb: RGBImage, skin: FloatArray, face_px: float) -> FloatAr
     """
     height, width = skin.shape
     sigma = _LIGHT_SIGMA * face_px
-    shrink = max(1, int(sigma / 4))
-    small = (max(2, width // shrink), max(2, height // shrink))
+    factor = max(1, int(sigma / 4))
+    small = (max(2, width // factor), max(2, height // factor))
     weight = skin + np.float32(1e-6)
-    colour = cv2.resize(image_rgb.astype(np.float32) * weight[..., None], small, interpolation=cv2.INTER_AREA)
-    weight = cv2.resize(weight, small, interpolation=cv2.INTER_AREA)
+    colour = shrink(image_rgb.astype(np.float32) * weight[..., None], small)
+    weight = shrink(weight, small)
     mean = colour.sum(axis=(0, 1)) / weight.sum()
     total_colour, total_weight = mean * 1e-4, np.full(weight.shape, 1e-4, np.float32)
-    for factor, share in ((1.0, 1.0), (2.5, 0.02)):
-        blur = factor * sigma / shrink
+    for widening, share in ((1.0, 1.0), (2.5, 0.02)):
+        blur = widening * sigma / factor
         total_colour = total_colour + share * cv2.GaussianBlur(colour, (0, 0), blur)
         total_weight = total_weight + share * cv2.GaussianBlur(weight, (0, 0), blur)
     light: FloatArray = cv2.resize(
@@ -79,7 +79,7 @@ def relight(face_rgb: RGBImage, face_light: FloatArray, page_light: FloatArray, 
     over = np.maximum(relit - _HIGHLIGHT_KNEE, 0)
     room = 255 - _HIGHLIGHT_KNEE
     rolled = np.minimum(relit, _HIGHLIGHT_KNEE) + room * (1 - cv2.exp(-over / room))
-    return np.maximum(rolled, 0).astype(np.float32)
+    return as_float(np.maximum(rolled, 0))
 
 
 def light_on_whites(page_light: FloatArray, face_light: FloatArray, whites: FloatArray) -> FloatArray:
@@ -90,7 +90,7 @@ def light_on_whites(page_light: FloatArray, face_light: FloatArray, whites: Floa
     page_gray, face_gray = (cv2.transform(light, _LUMA) for light in (page_light, face_light))
     held = np.clip(page_gray, 0.9 * face_gray, 1.15 * face_gray)
     gain = 1 + whites * (held / np.maximum(page_gray, 1) - 1)
-    return (page_light * gain[..., None]).astype(np.float32)
+    return as_float(page_light * gain[..., None])
 
 
 def measure_look(page_lab: FloatArray, skin: FloatArray, features: AnyArray, face_px: float) -> PageLook:
@@ -132,7 +132,7 @@ def _ramp_at(look: PageLook, lightness: FloatArray) -> FloatArray:
     fade = np.minimum(1, table_l / max(float(look.ramp_l[0]), 1.0))
     channels = [np.interp(table_l, look.ramp_l, look.ramp_ab[:, i]) * fade for i in range(2)]
     table = np.stack(channels, axis=1).astype(np.float32)
-    return table[np.clip(lightness + 0.5, 0, 100).astype(np.int32)]
+    return as_float(table[np.clip(lightness + 0.5, 0, 100).astype(np.int32)])
 
 
 # ---- styles ------------------------------------------------------------------------------------------------------
@@ -150,62 +150,71 @@ def stylize(
     if style == "none" or strength <= 0:
         return face_lab
     draw = {"storybook": _storybook, "watercolor": _watercolor, "pencil": _pencil, "comic": _comic}[style]
-    drawn = draw(face_lab, face_px, look, np.random.default_rng(seed))
+    drawn = draw(face_lab, _Brush(face_px, look, np.random.default_rng(seed)))
     return face_lab + np.float32(min(strength, 1.0)) * (drawn - face_lab)
 
 
-def _storybook(lab: FloatArray, face_px: float, look: PageLook | None, rng: np.random.Generator) -> FloatArray:
+@dataclass(frozen=True, slots=True)
+class _Brush:
+    """What every style draws with: the face's size, the page's look, and chance."""
+
+    face_px: float
+    look: PageLook | None
+    rng: np.random.Generator
+
+
+def _storybook(lab: FloatArray, brush: _Brush) -> FloatArray:
     """Smooth painted planes, coloured ink along the features, slightly richer colour."""
-    smooth = _edge_preserving(lab, face_px, colour_sigma=_smoothing(look))
-    drawn = _inked(smooth, lab, face_px, look, weight=0.55)
+    smooth = _edge_preserving(lab, brush, amount=1.0)
+    drawn = _inked(smooth, lab, brush, weight=0.55)
     drawn[..., 0] = _soft_quantise(drawn[..., 0], levels=9, softness=0.5)
     drawn[..., 1:] *= 1.08
     return drawn
 
 
-def _watercolor(lab: FloatArray, face_px: float, look: PageLook | None, rng: np.random.Generator) -> FloatArray:
+def _watercolor(lab: FloatArray, brush: _Brush) -> FloatArray:
     """Pale washes that pool at their edges, on grained paper."""
-    smooth = _edge_preserving(lab, face_px, colour_sigma=1.6 * _smoothing(look))
-    drawn = _edge_preserving(smooth, face_px, colour_sigma=1.6 * _smoothing(look))
+    smooth = _edge_preserving(lab, brush, amount=1.6)
+    drawn = _edge_preserving(smooth, brush, amount=1.6)
     quantised = _soft_quantise(drawn[..., 0], levels=6, softness=0.7)
     # Pigment gathers where a wash ends: darken along the borders between washes.
     gradient = cv2.morphologyEx(quantised, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    pooled = cv2.GaussianBlur(gradient, (0, 0), max(0.006 * face_px, 0.6))
+    pooled = cv2.GaussianBlur(gradient, (0, 0), max(0.006 * brush.face_px, 0.6))
     drawn[..., 0] = 0.93 * quantised + 7 - 0.55 * np.minimum(pooled, 12)
-    drawn[..., 0] += _paper(lab.shape[:2], face_px, rng) * (0.4 + 0.6 * smoothstep((100 - drawn[..., 0]) / 60)) * 2.6
+    drawn[..., 0] += _paper(lab.shape[:2], brush) * (0.4 + 0.6 * smoothstep((100 - drawn[..., 0]) / 60)) * 2.6
     drawn[..., 1:] *= 1.05
     return np.clip(drawn, [0, -127, -127], [100, 127, 127]).astype(np.float32)
 
 
-def _pencil(lab: FloatArray, face_px: float, look: PageLook | None, rng: np.random.Generator) -> FloatArray:
+def _pencil(lab: FloatArray, brush: _Brush) -> FloatArray:
     """Coloured pencil: pale tints, hatching in the shadows, dark strokes along the features."""
-    smooth = _edge_preserving(lab, face_px, colour_sigma=_smoothing(look))
-    drawn = _inked(smooth, lab, face_px, look, weight=0.9)
+    smooth = _edge_preserving(lab, brush, amount=1.0)
+    drawn = _inked(smooth, lab, brush, weight=0.9)
     shade = smoothstep((78 - smooth[..., 0]) / 50)
-    drawn[..., 0] += 6 * (1 - shade) + _hatching(lab.shape[:2], face_px, rng) * (1.2 + 5.5 * shade)
+    drawn[..., 0] += 6 * (1 - shade) + _hatching(lab.shape[:2], brush) * (1.2 + 5.5 * shade)
     drawn[..., 1:] *= 0.8
     return np.clip(drawn, [0, -127, -127], [100, 127, 127]).astype(np.float32)
 
 
-def _comic(lab: FloatArray, face_px: float, look: PageLook | None, rng: np.random.Generator) -> FloatArray:
+def _comic(lab: FloatArray, brush: _Brush) -> FloatArray:
     """Few flat tones, heavy lines, strong colour."""
-    smooth = _edge_preserving(lab, face_px, colour_sigma=1.8 * _smoothing(look))
+    smooth = _edge_preserving(lab, brush, amount=1.8)
     smooth[..., 0] = _soft_quantise(smooth[..., 0], levels=5, softness=0.15)
-    drawn = _inked(smooth, lab, face_px, look, weight=1.5)
+    drawn = _inked(smooth, lab, brush, weight=1.5)
     drawn[..., 1:] *= 1.25
     return drawn
 
 
-def _smoothing(look: PageLook | None) -> float:
-    """Colour sigma of the smoothing filter: smooth pages (grain 0.2) get much, textured ones (grain 1.5) little."""
-    grain = 0.4 if look is None else look.grain
-    return float(np.interp(grain, [0.1, 0.6, 2.0], [26, 18, 7]))
-
-
-def _edge_preserving(lab: FloatArray, face_px: float, colour_sigma: float) -> FloatArray:
-    """Domain-transform filter (Gastal and Oliveira, 2011) in Lab."""
+def _edge_preserving(lab: FloatArray, brush: _Brush, amount: float) -> FloatArray:
+    """Domain-transform filter (Gastal and Oliveira, 2011) in Lab, stronger for smooth pages than for textured ones."""
+    grain = 0.4 if brush.look is None else brush.look.grain
     smooth: FloatArray = cv2.ximgproc.dtFilter(
-        lab, lab, sigmaSpatial=max(0.035 * face_px, 2.0), sigmaColor=colour_sigma, mode=cv2.ximgproc.DTF_RF, numIters=2
+        lab,
+        lab,
+        sigmaSpatial=max(0.035 * brush.face_px, 2.0),
+        sigmaColor=amount * float(np.interp(grain, [0.1, 0.6, 2.0], [26, 18, 7])),
+        mode=cv2.ximgproc.DTF_RF,
+        numIters=2,
     )
     return smooth
 
@@ -214,13 +223,13 @@ def _ink_response(lightness: FloatArray, face_px: float) -> FloatArray:
     """How much darker each pixel is than its surroundings at line width (difference of Gaussians), >= 0, Lab units."""
     inner = cv2.GaussianBlur(lightness, (0, 0), max(0.006 * face_px, 0.5))
     outer = cv2.GaussianBlur(lightness, (0, 0), max(0.018 * face_px, 1.5))
-    return np.maximum(outer - inner, 0).astype(np.float32)
+    return as_float(np.maximum(outer - inner, 0))
 
 
-def _inked(smooth: FloatArray, source: FloatArray, face_px: float, look: PageLook | None, weight: float) -> FloatArray:
-    """Darken `smooth` along the lines of `source`; chroma stays, so the ink is coloured. Heavier on pages with lines."""
-    response = _ink_response(np.ascontiguousarray(source[..., 0]), face_px)
-    page_ink = 1.0 if look is None else float(np.clip(look.ink / 7.0, 0.6, 1.6))
+def _inked(smooth: FloatArray, source: FloatArray, brush: _Brush, weight: float) -> FloatArray:
+    """Darken `smooth` along the lines of `source`, more on pages drawn with lines; chroma stays: coloured ink."""
+    response = _ink_response(np.ascontiguousarray(source[..., 0]), brush.face_px)
+    page_ink = 1.0 if brush.look is None else float(np.clip(brush.look.ink / 7.0, 0.6, 1.6))
     ink = smoothstep((response - 0.8) / 5.0) * response
     inked = smooth.copy()
     inked[..., 0] = np.maximum(smooth[..., 0] - 2.2 * weight * page_ink * ink, np.minimum(smooth[..., 0], 6))
@@ -236,21 +245,20 @@ def _soft_quantise(lightness: FloatArray, levels: int, softness: float) -> Float
     return (nearest + step * sharp).astype(np.float32)
 
 
-def _paper(shape: tuple[int, int], face_px: float, rng: np.random.Generator) -> FloatArray:
+def _paper(shape: tuple[int, ...], brush: _Brush) -> FloatArray:
     """Paper grain: band-limited noise of unit deviation."""
-    noise = rng.standard_normal(shape, np.float32)
-    grain = cv2.GaussianBlur(noise, (0, 0), max(0.006 * face_px, 0.7)) - cv2.GaussianBlur(
-        noise, (0, 0), max(0.02 * face_px, 2.0)
-    )
-    return (grain / max(float(grain.std()), 1e-6)).astype(np.float32)
+    noise = brush.rng.standard_normal(shape, np.float32)
+    fine = cv2.GaussianBlur(noise, (0, 0), max(0.006 * brush.face_px, 0.7))
+    grain = fine - cv2.GaussianBlur(noise, (0, 0), max(0.02 * brush.face_px, 2.0))
+    return as_float(grain / max(float(grain.std()), 1e-6))
 
 
-def _hatching(shape: tuple[int, int], face_px: float, rng: np.random.Generator) -> FloatArray:
+def _hatching(shape: tuple[int, ...], brush: _Brush) -> FloatArray:
     """Diagonal pencil strokes: noise smeared along 45 degrees, unit deviation."""
-    length = max(3, int(0.06 * face_px)) | 1
+    length = max(3, int(0.06 * brush.face_px)) | 1
     kernel = np.fliplr(np.eye(length, dtype=np.float32)) / length
-    strokes = cv2.filter2D(rng.standard_normal(shape, np.float32), -1, kernel)
-    return (strokes / max(float(strokes.std()), 1e-6)).astype(np.float32)
+    strokes = cv2.filter2D(brush.rng.standard_normal(shape, np.float32), -1, kernel)
+    return as_float(strokes / max(float(strokes.std()), 1e-6))
 
 
 # ---- blending ----------------------------------------------------------------------------------------------------
@@ -279,7 +287,10 @@ def _multiband(page_rgb: RGBImage, face_rgb: RGBImage, alpha: FloatArray, bands:
     for _ in range(bands):
         small_page, small_face, small_weight = cv2.pyrDown(page), cv2.pyrDown(face), cv2.pyrDown(weight)
         size = (page.shape[1], page.shape[0])
-        detail_page, detail_face = page - cv2.pyrUp(small_page, dstsize=size), face - cv2.pyrUp(small_face, dstsize=size)
+        detail_page, detail_face = (
+            page - cv2.pyrUp(small_page, dstsize=size),
+            face - cv2.pyrUp(small_face, dstsize=size),
+        )
         layers.append(detail_page + weight[..., None] * (detail_face - detail_page))
         page, face, weight = small_page, small_face, small_weight
     mixed = page + weight[..., None] * (face - page)

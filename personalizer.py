@@ -2,61 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import cv2
 import numpy as np
 
 import face_geometry as geometry
 import face_slots
-import illustration_styler as styler
 from face_detector import Face, FaceDetector
+from face_drawing import FaceDrawing, Identity, PersonalizeOptions
 from face_landmarks import FaceLandmarks, FaceMesh, frame_kps
-from face_regions import Frame, bare_face, feature_mask, longer_side, skin_core, skin_likelihood
+from face_regions import Frame, longer_side
 from face_slots import FaceSlot
 from service.errors import InvalidValueError, NoFaceDetectedError, NoFaceSlotError
-from utils import AnyArray, FloatArray, GrayImage, RGBImage, Stopwatch, smoothstep
+from skin_tone import exposure
+from utils import FloatArray, GrayImage, RGBImage, Stopwatch
 
-_WORK_PX = 256  # small slots are drawn at this face size and shrunk, so that lines and edges come out smooth
-_WORK_PX_MAX = 1200
-_MEASURE_PX = 96  # skin, light and foreground are smooth fields: this size loses nothing
+__all__ = ["FaceSlot", "Identity", "PersonalizeOptions", "PersonalizedPage", "Personalizer"]
+
 _IDENTITY_PX = 1024
-_FEATHER_CM = 0.9  # of the average face, inside the oval: on the far side of a turned head it gets narrow by itself
-_PALETTE_AMOUNT = 0.8
-_GAMMA = 2.2
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
-
-
-@dataclass(frozen=True, slots=True)
-class PersonalizeOptions:
-    """What the caller chooses; see `docs` of POST /personalize for each."""
-
-    mode: Literal["face", "head"] = "face"
-    style: styler.Style = "storybook"
-    strength: float = 0.7
-    likeness: float = 0.5
-    blend: styler.Blend = "gaussian"
-    match_colors: bool = True
-    keep_skin_tone: bool = True
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A child prepared for any number of pages.
-
-    photo_rgb: the photo around the head, at most 1024 px. mesh: (468, 3) in its pixels. faces_in_photo: how many were
-    found. exposure: luminance 0..1 of the photo's bright parts. embedding: (D,) or None without a recogniser.
-    """
-
-    photo_rgb: RGBImage
-    mesh: FloatArray
-    faces_in_photo: int
-    exposure: float
-    embedding: FloatArray | None
-    timings_ms: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +71,7 @@ class Personalizer:
                 photo_rgb=frame.cut(upright),
                 mesh=frame.place(mesh.points[:468]),
                 faces_in_photo=len(faces),
-                exposure=_exposure(upright),
+                exposure=exposure(upright),
                 embedding=embedding,
                 timings_ms=watch.timings_ms,
             )
@@ -144,8 +109,8 @@ class Personalizer:
             raise InvalidValueError(f"slot {slot_index} does not exist: the page has {len(slots)}, counted from 0.")
         watch, slot = Stopwatch(), slots[slot_index]
         page_mesh = face_slots.slot_mesh(slot)
-        drawing = _FaceDrawing(identity, page_rgb, page_mesh, options, watch, self._landmarks.person_mask)
-        image, mask = drawing.draw()
+        person = self._landmarks.person_mask
+        image, mask = FaceDrawing(identity, page_rgb, page_mesh, options, person=person, watch=watch).draw()
         with watch.stage("quality"):
             quality, unavailable = self._quality(identity, page_rgb, image, mask, slot)
         return PersonalizedPage(
@@ -190,223 +155,8 @@ class Personalizer:
         return quality, {}
 
 
-class _FaceDrawing:
-    """One face on its way into one slot. Frames: `work` is drawn in, `measure` is where smooth fields are computed."""
-
-    def __init__(
-        self,
-        identity: Identity,
-        page_rgb: RGBImage,
-        page_mesh: FloatArray,
-        options: PersonalizeOptions,
-        watch: Stopwatch,
-        person: Callable[[RGBImage], FloatArray],
-    ) -> None:
-        self._person = person
-        self._identity, self._page, self._options, self._watch = identity, page_rgb, options, watch
-        face = longer_side(page_mesh)
-        # Whole factors keep the shrunk drawing aligned with the page's pixels.
-        scale = float(np.clip(np.ceil(_WORK_PX / face), 1, 8)) if face < _WORK_PX else min(1.0, _WORK_PX_MAX / face)
-        self._work = Frame.around(page_mesh, 0.04, page_rgb.shape, scale)
-        self._measure = Frame.around(page_mesh, 0.3, page_rgb.shape, _MEASURE_PX / face)
-        self._face_px = face * scale
-        self._page_mesh = page_mesh
-        self._toned = np.zeros(page_rgb.shape[:2], np.uint8)
-        self._target = geometry.blend_shapes(identity.mesh, page_mesh, options.likeness)
-
-    def draw(self) -> tuple[RGBImage, GrayImage]:
-        """The whole page with the face in it, and the mask of what may have changed."""
-        if self._options.keep_skin_tone:
-            with self._watch.stage("skin_tone"):
-                self._page, self._toned = _with_skin_tone(
-                    self._identity, self._page, self._page_mesh, self._person
-                )
-        with self._watch.stage("warp"):
-            warped, detail, zone, inside_cm = self._warp()
-        with self._watch.stage("measure"):
-            page_light, front, look = self._measure_page()
-            photo_light, clean = self._measure_photo(warped, zone)
-        with self._watch.stage("relight"):
-            face = self._relit(warped, photo_light, page_light, detail * clean)
-            face_lab = _to_lab(face)
-            if self._options.match_colors:
-                face_lab = styler.match_palette(face_lab, _to_lab(page_light), look, _PALETTE_AMOUNT)
-        with self._watch.stage("stylize"):
-            face_lab = styler.stylize(
-                face_lab,
-                style=self._options.style,
-                strength=self._options.strength,
-                face_px=self._face_px,
-                look=look,
-                seed=self._options.seed,
-            )
-            face = np.clip(_to_rgb(face_lab) + 0.5, 0, 255).astype(np.uint8)
-        with self._watch.stage("blend"):
-            return self._put_back(face, inside_cm, front)
-
-    def _warp(self) -> tuple[RGBImage, FloatArray, FloatArray, FloatArray]:
-        """The child bent into the slot, and per pixel: how much detail may show, where strands of hair may hang, and
-        how far inside the oval it lies (cm).
-        """
-        photo, mesh = self._identity.photo_rgb, self._identity.mesh
-        if _should_mirror(mesh, self._page_mesh):
-            photo, mesh = np.ascontiguousarray(photo[:, ::-1]), geometry.mirror_mesh(mesh, photo.shape[1])
-        shrink = 1.2 * self._face_px / longer_side(mesh)
-        if shrink < 0.8:  # remap samples single pixels: shrink first or fine texture turns into noise
-            size = (max(1, round(photo.shape[1] * shrink)), max(1, round(photo.shape[0] * shrink)))
-            mesh = mesh * np.float32([size[0] / photo.shape[1], size[1] / photo.shape[0], shrink])
-            photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
-        raster = geometry.MeshRaster(geometry.with_outer_ring(self._work.place(self._target)), self._work.shape)
-        weights = np.stack([geometry.detail_weight(), geometry.strand_zone(), geometry.inside_cm()], axis=1)
-        values = np.concatenate([geometry.with_outer_ring(mesh)[:, :2], geometry.ringed(weights, -1)], axis=1)
-        fields = raster.interpolate(values)
-        maps = np.ascontiguousarray(fields[..., 0]), np.ascontiguousarray(fields[..., 1])
-        warped = cv2.remap(photo, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        detail, zone = np.clip(fields[..., 2], 0, 1), np.clip(fields[..., 3], 0, 1)
-        return warped, detail, zone, np.ascontiguousarray(fields[..., 4])
-
-    def _measure_page(self) -> tuple[FloatArray, FloatArray, styler.PageLook]:
-        """The page's light on bare skin (work frame), what is in front of the face (work frame), and its look."""
-        frame, mesh = self._measure, self._measure.place(self._page_mesh)
-        crop = frame.cut(self._page)
-        lab = _to_lab(crop)
-        features = feature_mask(mesh, frame.shape)
-        bridge = geometry.grow(geometry.fill((geometry.NOSE_BRIDGE,), mesh, frame.shape), 0.03 * _MEASURE_PX)
-        skin = skin_likelihood(lab, skin_core(mesh, frame.shape))
-        oval = geometry.fill((geometry.FACE_OVAL,), mesh, frame.shape)
-        front = ((oval > 128) & ~bare_face(crop, mesh, skin)).astype(np.float32)
-        bare = skin * ((oval > 128) & (features < 10) & (bridge < 10) & (front < 0.5))
-        light = styler.skin_light(crop, bare, _MEASURE_PX)
-        look = styler.measure_look(lab, bare, (features > 128) & (oval > 128), _MEASURE_PX)
-        return frame.onto(self._work, light), frame.onto(self._work, front), look
-
-    def _measure_photo(self, warped: RGBImage, zone: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The photo's light on bare skin, and where its detail is clean of hair (both in the work frame)."""
-        scale = min(1.0, _MEASURE_PX / self._face_px)
-        shape = self._work.shape
-        small = (max(2, round(shape[1] * scale)), max(2, round(shape[0] * scale)))
-        crop = cv2.resize(warped, small, interpolation=cv2.INTER_AREA)
-        mesh = self._work.place(self._target)
-        mesh = mesh * np.float32([small[0] / shape[1], small[1] / shape[0], scale])
-        size = crop.shape[:2]
-        lab = _to_lab(crop)
-        features = feature_mask(mesh, size)
-        inner = geometry.grow(geometry.fill((geometry.FACE_OVAL,), mesh, size), -0.03 * _MEASURE_PX)
-        skin = skin_likelihood(lab, skin_core(mesh, size))
-        light = styler.skin_light(crop, skin * ((features < 10) & (inner > 128)), _MEASURE_PX)
-        clean = _clean_of_hair(lab, skin, features, cv2.resize(zone, small, interpolation=cv2.INTER_AREA))
-        up = shape[::-1]
-        return (
-            cv2.resize(light, up, interpolation=cv2.INTER_LINEAR),
-            cv2.resize(clean, up, interpolation=cv2.INTER_LINEAR),
-        )
-
-    def _relit(
-        self, warped: RGBImage, photo_light: FloatArray, page_light: FloatArray, keep: FloatArray
-    ) -> FloatArray:
-        if not self._options.match_colors:
-            return styler.relight(warped, photo_light, photo_light, keep)
-        whites = (geometry.LEFT_EYE, geometry.RIGHT_EYE, geometry.MOUTH_OPENING)
-        opening = geometry.fill(whites, self._work.place(self._target), self._work.shape)
-        soft = cv2.GaussianBlur(opening, (0, 0), 0.01 * self._face_px) / np.float32(255)
-        return styler.relight(warped, photo_light, styler.light_on_whites(page_light, photo_light, soft), keep)
-
-    def _put_back(self, face: RGBImage, inside_cm: FloatArray, front: FloatArray) -> tuple[RGBImage, GrayImage]:
-        alpha = smoothstep(cv2.blur(inside_cm, (3, 3)) / _FEATHER_CM)
-        free = 1 - smoothstep((cv2.GaussianBlur(front, (0, 0), 0.008 * self._face_px) - 0.3) / 0.4)
-        region = self._work.region
-        size = (self._work.width, self._work.height)
-        small_alpha = cv2.resize(np.minimum(alpha, free), size, interpolation=cv2.INTER_AREA)
-        small_alpha[small_alpha < 1 / 255] = 0
-        small_face = cv2.resize(face, size, interpolation=cv2.INTER_AREA)
-        image = self._page.copy()
-        image[region] = styler.blend(self._page[region], small_face, small_alpha, self._options.blend)
-        mask = self._toned.copy()
-        mask[region] = np.maximum(mask[region], np.ceil(small_alpha * 255).astype(np.uint8))
-        return image, mask
-
-
-def _should_mirror(child: FloatArray, page: FloatArray) -> bool:
-    """Whether the mirrored photo is much nearer to the page's pose: a face turned away hides the half that is needed."""
-    child_yaw, page_yaw = geometry.head_pose(child).yaw, geometry.head_pose(page).yaw
-    return abs(child_yaw - page_yaw) - abs(-child_yaw - page_yaw) > 20
-
-
-def _clean_of_hair(lab: FloatArray, skin: FloatArray, features: GrayImage, zone: FloatArray) -> FloatArray:
-    """HxW 0..1: 0 on strands and other things that cross the forehead and temples (`zone`), 1 on skin and features.
-
-    Strands betray themselves by colour, or, on fair hair, by roughness. Only there: a beard or glasses are the person.
-    """
-    face = _MEASURE_PX
-    lightness = np.ascontiguousarray(lab[..., 0])
-    residual = lightness - cv2.GaussianBlur(lightness, (0, 0), 0.02 * face)
-    roughness = np.sqrt(cv2.GaussianBlur(residual * residual, (0, 0), 0.02 * face))
-    smooth_skin = np.clip((skin - 0.15) / 0.5, 0, 1) * (1 - smoothstep((roughness - 2.0) / 4.0))
-    smooth_skin = cv2.GaussianBlur(smooth_skin, (0, 0), 0.012 * face)
-    feature = cv2.GaussianBlur(features, (0, 0), 0.01 * face) / np.float32(255)
-    cleaned: FloatArray = (1 - zone * (1 - smooth_skin) * (1 - feature)).astype(np.float32)
-    return cleaned
-
-
-def _with_skin_tone(
-    identity: Identity, page_rgb: RGBImage, page_mesh: FloatArray, person: Callable[[RGBImage], FloatArray]
-) -> tuple[RGBImage, GrayImage]:
-    """The page with the drawn child's face, ears and neck in the child's skin tone, and the mask of what changed.
-
-    Only where the two differ as fair and dark skin do: smaller differences are as likely the photo's light. `person`
-    segments people in a picture (HxW 0..1).
-    """
-    mask = np.zeros(page_rgb.shape[:2], np.uint8)
-    child = _skin_reflectance(identity.photo_rgb, identity.mesh, identity.exposure)
-    page = _skin_reflectance(page_rgb, page_mesh, _exposure(page_rgb))
-    depth_child, depth_page = (float(smoothstep((0.28 - skin @ _LUMINANCE) / 0.16)) for skin in (child, page))
-    weight = abs(depth_child - depth_page)
-    if weight < 0.05:
-        return page_rgb, mask
-    frame = Frame.around(page_mesh, 0.8, page_rgb.shape, _MEASURE_PX / longer_side(page_mesh))
-    crop, placed = frame.cut(page_rgb), frame.place(page_mesh)
-    skin = skin_likelihood(_to_lab(crop), skin_core(placed, frame.shape)) * (person(crop) > 0.5)
-    matte = bare_face(crop, placed, skin).astype(np.float32)
-    region = page_rgb[frame.region]
-    matte = cv2.resize(matte, region.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    # Sharp along the page's own lines, whatever the size at which the face was cut out.
-    matte = cv2.ximgproc.guidedFilter(region, matte, radius=max(2, round(2 / frame.scale)), eps=40.0)
-    matte = smoothstep((matte - 0.1) / 0.7)
-    brightness = float((child @ _LUMINANCE) / (page @ _LUMINANCE)) ** weight
-    child_chroma, page_chroma = (_chroma(reflectance) for reflectance in (child, page))
-    lab = _to_lab(region)
-    # CIE L* is the cube root of luminance, 116 Y^(1/3) - 16: a factor on Y is its cube root on L* + 16.
-    lab[..., 0] = (lab[..., 0] + 16) * brightness ** (1 / 3) - 16
-    lab[..., 1:] *= float(np.clip(child_chroma / max(page_chroma, 1.0), 0.5, 2.0)) ** weight
-    toned = page_rgb.copy()
-    toned[frame.region] = np.clip(region + matte[..., None] * (_to_rgb(lab) - region) + 0.5, 0, 255).astype(np.uint8)
-    mask[frame.region] = np.ceil(matte * 255).astype(np.uint8)
-    return toned, mask
-
-
-def _chroma(reflectance: FloatArray) -> float:
-    """CIE Lab chroma of a linear RGB colour (3,)."""
-    return float(np.hypot(*_to_lab(255 * np.clip(reflectance, 0, 1)[None, None] ** (1 / _GAMMA))[0, 0, 1:]))
-
-
-def _skin_reflectance(image_rgb: RGBImage, mesh: FloatArray, exposure: float) -> FloatArray:
-    """(3,) linear RGB of the cheeks and the nose, 1 = as bright as the picture's brightest parts."""
-    frame = Frame.around(mesh, 0.02, image_rgb.shape, _MEASURE_PX / longer_side(mesh))
-    pixels = frame.cut(image_rgb)[skin_core(frame.place(mesh), frame.shape) > 128]
-    if not len(pixels):
-        return np.ones(3, np.float32)
-    colour = (np.median(pixels, axis=0) / 255) ** _GAMMA
-    return np.maximum(colour / max(exposure, 0.25), 0.01).astype(np.float32)
-
-
 def _frontal_size(mesh: FaceMesh) -> float:
     return longer_side(mesh.points) * max(0.05, float(np.cos(np.radians(geometry.head_pose(mesh.points).yaw))) ** 3)
-
-
-def _exposure(image_rgb: RGBImage) -> float:
-    """99th percentile of the relative luminance (0..1, linear) of an image."""
-    small = cv2.resize(image_rgb, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    return float(np.percentile(small**_GAMMA @ _LUMINANCE, 99))
 
 
 def _seam_energy(page_rgb: RGBImage, image: RGBImage, mask: GrayImage) -> float | None:
@@ -424,13 +174,3 @@ def _seam_energy(page_rgb: RGBImage, image: RGBImage, mask: GrayImage) -> float 
         return float(cv2.magnitude(dx, dy)[border].mean())
 
     return round((mean_gradient(image) + 1) / (mean_gradient(page_rgb) + 1), 4)
-
-
-def _to_lab(rgb: AnyArray) -> FloatArray:
-    lab: FloatArray = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    return lab
-
-
-def _to_rgb(lab: FloatArray) -> FloatArray:
-    rgb: FloatArray = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB) * 255
-    return rgb

@@ -1,0 +1,211 @@
+"""One child's face on its way into one slot of a page: warp, light, style, blend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+import face_geometry as geometry
+import illustration_styler as styler
+from face_regions import Frame, bare_face, feature_mask, longer_side, skin_core, skin_likelihood
+from skin_tone import with_skin_tone
+from utils import FloatArray, GrayImage, RGBImage, Stopwatch, as_float, lab_from_rgb, rgb_from_lab, shrink, smoothstep
+
+_WORK_PX = 256  # small slots are drawn at this face size and shrunk, so that lines and edges come out smooth
+_WORK_PX_MAX = 1200
+_MEASURE_PX = 96  # skin, light and foreground are smooth fields: this size loses nothing
+_FEATHER_CM = 0.9  # of the average face, inside the oval: on the far side of a turned head it gets narrow by itself
+_PALETTE_AMOUNT = 0.8
+_MIRROR_GAIN_DEG = 20  # mirrored moles and partings are worth it only for a pose that is much nearer
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalizeOptions:
+    """What the caller of a personalisation chooses.
+
+    style, strength (0..1), seed: see `illustration_styler.stylize`. likeness (0..1): the drawing's proportions or the
+    child's. match_colors: take over the page's light and palette. keep_skin_tone: recolour the drawn child's face,
+    ears and neck where the child's skin is clearly darker or fairer.
+    """
+
+    mode: Literal["face", "head"] = "face"
+    style: styler.Style = "storybook"
+    strength: float = 0.7
+    likeness: float = 0.5
+    blend: styler.Blend = "gaussian"
+    match_colors: bool = True
+    keep_skin_tone: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A child prepared for any number of pages.
+
+    photo_rgb: the photo around the head. mesh: (468, 3) in its pixels. exposure: luminance 0..1 of the whole photo's
+    bright parts. embedding: (D,) L2-normalised, or None without a recogniser. faces_in_photo: how many were found.
+    """
+
+    photo_rgb: RGBImage
+    mesh: FloatArray
+    exposure: float
+    embedding: FloatArray | None
+    faces_in_photo: int
+    timings_ms: dict[str, float]
+
+
+class FaceDrawing:
+    """Draws one face. Two frames: in `work` it is drawn, in `measure` smooth fields are computed."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        page_rgb: RGBImage,
+        page_mesh: FloatArray,
+        options: PersonalizeOptions,
+        *,
+        person: Callable[[RGBImage], FloatArray],
+        watch: Stopwatch,
+    ) -> None:
+        """`page_mesh`: (468, 3) in page pixels. `person`: segments people in a picture (HxWx3 RGB to HxW 0..1)."""
+        self._identity, self._options, self._watch = identity, options, watch
+        with watch.stage("skin_tone"):
+            toned = with_skin_tone(
+                identity.photo_rgb, identity.mesh, identity.exposure, page_rgb, page_mesh, person=person
+            )
+            untouched = page_rgb, np.zeros(page_rgb.shape[:2], np.uint8)
+            self._page, self._toned = toned if options.keep_skin_tone and toned else untouched
+        face = longer_side(page_mesh)
+        # Whole factors keep the shrunk drawing aligned with the page's pixels.
+        scale = float(np.clip(np.ceil(_WORK_PX / face), 1, 8)) if face < _WORK_PX else min(1.0, _WORK_PX_MAX / face)
+        self._work = Frame.around(page_mesh, 0.04, page_rgb.shape, scale)
+        self._measure = Frame.around(page_mesh, 0.3, page_rgb.shape, _MEASURE_PX / face)
+        self._face_px = face * scale
+        self._page_mesh = page_mesh
+        self._target = self._work.place(geometry.blend_shapes(identity.mesh, page_mesh, options.likeness))
+
+    def draw(self) -> tuple[RGBImage, GrayImage]:
+        """The whole page with the face in it, and the mask (HxW uint8), 0 wherever the page is untouched."""
+        with self._watch.stage("warp"):
+            warped, detail, zone, inside_cm = self._warp()
+        with self._watch.stage("measure"):
+            page_light, front, look = self._measure_page()
+            photo_light, clean = self._measure_photo(warped, zone)
+        with self._watch.stage("relight"):
+            face_lab = self._relit(warped, photo_light, page_light, detail * clean, look)
+        with self._watch.stage("stylize"):
+            options = self._options
+            face_lab = styler.stylize(
+                face_lab,
+                style=options.style,
+                strength=options.strength,
+                face_px=self._face_px,
+                look=look,
+                seed=options.seed,
+            )
+            face = np.clip(rgb_from_lab(face_lab) + 0.5, 0, 255).astype(np.uint8)
+        with self._watch.stage("blend"):
+            return self._put_back(face, inside_cm, front)
+
+    def _warp(self) -> tuple[RGBImage, FloatArray, FloatArray, FloatArray]:
+        """The child bent into the slot, and per pixel: how much detail may show, where strands of hair may hang, and
+        how far inside the oval it lies (cm).
+        """
+        photo, mesh = self._identity.photo_rgb, self._identity.mesh
+        if _should_mirror(mesh, self._page_mesh):
+            photo, mesh = np.ascontiguousarray(photo[:, ::-1]), geometry.mirror_mesh(mesh, photo.shape[1])
+        scale = 1.2 * self._face_px / longer_side(mesh)
+        if scale < 0.8:  # remap samples single pixels: shrink first or fine texture turns into noise
+            frame = Frame(0, 0, photo.shape[1], photo.shape[0], scale)
+            photo, mesh = frame.cut(photo), frame.place(mesh)
+        raster = geometry.MeshRaster(geometry.with_outer_ring(self._target), self._work.shape)
+        weights = np.stack([geometry.detail_weight(), geometry.strand_zone(), geometry.inside_cm()], axis=1)
+        values = np.concatenate([geometry.with_outer_ring(mesh)[:, :2], geometry.ringed(weights, -1)], axis=1)
+        map_x, map_y, detail, zone, inside_cm = (np.ascontiguousarray(f) for f in raster.interpolate(values))
+        warped = cv2.remap(photo, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return warped, np.clip(detail, 0, 1), np.clip(zone, 0, 1), inside_cm
+
+    def _measure_page(self) -> tuple[FloatArray, FloatArray, styler.PageLook]:
+        """The page's light on bare skin and what is in front of the face (both in the work frame), and its look."""
+        frame, mesh = self._measure, self._measure.place(self._page_mesh)
+        crop = frame.cut(self._page)
+        lab = lab_from_rgb(crop)
+        features = feature_mask(mesh, frame.shape)
+        bridge = geometry.grow(geometry.fill((geometry.NOSE_BRIDGE,), mesh, frame.shape), 0.03 * _MEASURE_PX)
+        skin = skin_likelihood(lab, skin_core(mesh, frame.shape))
+        oval = geometry.fill((geometry.FACE_OVAL,), mesh, frame.shape) > 128
+        front = (oval & ~bare_face(crop, mesh, skin)).astype(np.float32)
+        bare = skin * (oval & (features < 10) & (bridge < 10) & (front < 0.5))
+        light = styler.skin_light(crop, bare, _MEASURE_PX)
+        look = styler.measure_look(lab, bare, (features > 128) & oval, _MEASURE_PX)
+        return frame.onto(self._work, light), frame.onto(self._work, front), look
+
+    def _measure_photo(self, warped: RGBImage, zone: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The photo's light on bare skin, and where its detail is clean of hair (both in the work frame)."""
+        height, width = self._work.shape
+        frame = Frame(0, 0, width, height, min(1.0, _MEASURE_PX / self._face_px))
+        mesh, crop = frame.place(self._target), frame.cut(warped)
+        lab = lab_from_rgb(crop)
+        features = feature_mask(mesh, frame.shape)
+        oval = geometry.fill((geometry.FACE_OVAL,), mesh, frame.shape)
+        inner = geometry.grow(oval, -0.03 * _MEASURE_PX) > 128
+        skin = skin_likelihood(lab, skin_core(mesh, frame.shape))
+        light = styler.skin_light(crop, skin * ((features < 10) & inner), _MEASURE_PX)
+        clean = _clean_of_hair(lab, skin, features, shrink(zone, frame.shape[::-1]))
+        return cv2.resize(light, (width, height)), cv2.resize(clean, (width, height))
+
+    def _relit(
+        self,
+        warped: RGBImage,
+        photo_light: FloatArray,
+        page_light: FloatArray,
+        keep: FloatArray,
+        look: styler.PageLook,
+    ) -> FloatArray:
+        """The child in the page's light and palette (Lab), or in the photo's own."""
+        if not self._options.match_colors:
+            return lab_from_rgb(styler.relight(warped, photo_light, photo_light, keep))
+        whites = geometry.fill(
+            (geometry.LEFT_EYE, geometry.RIGHT_EYE, geometry.MOUTH_OPENING), self._target, self._work.shape
+        )
+        soft = cv2.GaussianBlur(whites, (0, 0), 0.01 * self._face_px) / np.float32(255)
+        light = styler.light_on_whites(page_light, photo_light, soft)
+        relit = lab_from_rgb(styler.relight(warped, photo_light, light, keep))
+        return styler.match_palette(relit, lab_from_rgb(page_light), look, _PALETTE_AMOUNT)
+
+    def _put_back(self, face: RGBImage, inside_cm: FloatArray, front: FloatArray) -> tuple[RGBImage, GrayImage]:
+        alpha = smoothstep(cv2.blur(inside_cm, (3, 3)) / _FEATHER_CM)
+        free = 1 - smoothstep((cv2.GaussianBlur(front, (0, 0), 0.008 * self._face_px) - 0.3) / 0.4)
+        region, size = self._work.region, (self._work.width, self._work.height)
+        small_alpha = shrink(as_float(np.minimum(alpha, free)), size)
+        small_alpha[small_alpha < 1 / 255] = 0
+        image, mask = self._page.copy(), self._toned.copy()
+        image[region] = styler.blend(self._page[region], shrink(face, size), small_alpha, self._options.blend)
+        mask[region] = np.maximum(mask[region], np.ceil(small_alpha * 255).astype(np.uint8))
+        return image, mask
+
+
+def _should_mirror(child: FloatArray, page: FloatArray) -> bool:
+    """Whether the mirrored photo is much nearer to the page's pose: a face turned away hides what is needed."""
+    child_yaw, page_yaw = geometry.head_pose(child).yaw, geometry.head_pose(page).yaw
+    return abs(child_yaw - page_yaw) - abs(-child_yaw - page_yaw) > _MIRROR_GAIN_DEG
+
+
+def _clean_of_hair(lab: FloatArray, skin: FloatArray, features: GrayImage, zone: FloatArray) -> FloatArray:
+    """HxW 0..1: 0 on strands and other things that cross the forehead and temples (`zone`), 1 on skin and features.
+
+    Strands betray themselves by colour, or, on fair hair, by roughness. Only there: a beard or glasses are the person.
+    """
+    face = _MEASURE_PX
+    lightness = np.ascontiguousarray(lab[..., 0])
+    residual = lightness - cv2.GaussianBlur(lightness, (0, 0), 0.02 * face)
+    roughness = np.sqrt(cv2.GaussianBlur(residual * residual, (0, 0), 0.02 * face))
+    smooth_skin = np.clip((skin - 0.15) / 0.5, 0, 1) * (1 - smoothstep((roughness - 2.0) / 4.0))
+    smooth_skin = cv2.GaussianBlur(smooth_skin, (0, 0), 0.012 * face)
+    feature = cv2.GaussianBlur(features, (0, 0), 0.01 * face) / np.float32(255)
+    cleaned: FloatArray = (1 - zone * (1 - smooth_skin) * (1 - feature)).astype(np.float32)
+    return cleaned

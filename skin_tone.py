@@ -1,0 +1,90 @@
+"""Skin tone of a photo and of a drawing, and a page whose drawn child has the photo's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from face_regions import Frame, bare_face, longer_side, skin_core, skin_likelihood
+from utils import FloatArray, GrayImage, RGBImage, as_float, lab_from_rgb, rgb_from_lab, shrink, smoothstep
+
+_MEASURE_PX = 96
+_GAMMA = 2.2
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
+_DARK_SKIN, _DEPTH_RANGE = 0.28, 0.16  # luminance relative to the picture's bright parts; fair skin is above 0.28
+_LEAST_DIFFERENCE = 0.05
+
+
+def exposure(image_rgb: RGBImage) -> float:
+    """99th percentile of the relative luminance (0..1, linear) of an image."""
+    small = shrink(image_rgb, (64, 64)).astype(np.float32) / 255
+    return float(np.percentile(small**_GAMMA @ _LUMINANCE, 99))
+
+
+def with_skin_tone(
+    photo_rgb: RGBImage,
+    photo_mesh: FloatArray,
+    photo_exposure: float,
+    page_rgb: RGBImage,
+    page_mesh: FloatArray,
+    *,
+    person: Callable[[RGBImage], FloatArray],
+) -> tuple[RGBImage, GrayImage] | None:
+    """The page with the drawn child's face, ears and neck in the photo's skin tone, and the mask of what changed.
+
+    None where the two differ less than fair and dark skin do: that much may be the photo's light. `person` segments
+    people in a picture (HxWx3 RGB to HxW 0..1).
+    """
+    child = skin_reflectance(photo_rgb, photo_mesh, photo_exposure)
+    drawn = skin_reflectance(page_rgb, page_mesh, exposure(page_rgb))
+    weight = abs(_depth(child) - _depth(drawn))
+    if weight < _LEAST_DIFFERENCE:
+        return None
+    frame = Frame.around(page_mesh, 0.8, page_rgb.shape, _MEASURE_PX / longer_side(page_mesh))
+    region, matte = page_rgb[frame.region], _skin_matte(page_rgb, page_mesh, frame, person)
+    lab = lab_from_rgb(region)
+    brightness = float((child @ _LUMINANCE) / (drawn @ _LUMINANCE)) ** weight
+    # CIE L* is 116 Y^(1/3) - 16: a factor on luminance is its cube root on L* + 16.
+    lab[..., 0] = (lab[..., 0] + 16) * brightness ** (1 / 3) - 16
+    lab[..., 1:] *= float(np.clip(_chroma(child) / max(_chroma(drawn), 1.0), 0.5, 2.0)) ** weight
+    toned, mask = page_rgb.copy(), np.zeros(page_rgb.shape[:2], np.uint8)
+    mixed = region + matte[..., None] * (rgb_from_lab(lab) - region)
+    toned[frame.region] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    mask[frame.region] = np.ceil(matte * 255).astype(np.uint8)
+    return toned, mask
+
+
+def skin_reflectance(image_rgb: RGBImage, mesh: FloatArray, image_exposure: float) -> FloatArray:
+    """(3,) linear RGB of the cheeks and the nose; 1 is as bright as the picture's bright parts."""
+    frame = Frame.around(mesh, 0.02, image_rgb.shape, _MEASURE_PX / longer_side(mesh))
+    pixels = frame.cut(image_rgb)[skin_core(frame.place(mesh), frame.shape) > 128]
+    if not len(pixels):
+        return np.ones(3, np.float32)
+    colour = (np.median(pixels, axis=0).astype(np.float32) / 255) ** _GAMMA
+    return as_float(np.maximum(colour / max(image_exposure, 0.25), 0.01))
+
+
+def _skin_matte(
+    page_rgb: RGBImage, page_mesh: FloatArray, frame: Frame, person: Callable[[RGBImage], FloatArray]
+) -> FloatArray:
+    """HxW 0..1 in the page's pixels of `frame`: the drawn child's bare skin, sharp along the page's own lines."""
+    crop, placed = frame.cut(page_rgb), frame.place(page_mesh)
+    skin = skin_likelihood(lab_from_rgb(crop), skin_core(placed, frame.shape)) * (person(crop) > 0.5)
+    face = bare_face(crop, placed, skin).astype(np.float32)
+    region = page_rgb[frame.region]
+    matte = cv2.resize(face, region.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    matte = cv2.ximgproc.guidedFilter(region, matte, radius=max(2, round(2 / frame.scale)), eps=40.0)
+    return smoothstep((matte - 0.1) / 0.7)
+
+
+def _depth(reflectance: FloatArray) -> float:
+    """0 for fair to 1 for dark skin."""
+    return float(smoothstep((_DARK_SKIN - reflectance @ _LUMINANCE) / _DEPTH_RANGE))
+
+
+def _chroma(reflectance: FloatArray) -> float:
+    """CIE Lab chroma of a linear RGB colour (3,)."""
+    encoded = (255 * np.clip(reflectance, 0, 1) ** (1 / _GAMMA)).astype(np.float32)
+    return float(np.hypot(*lab_from_rgb(encoded[None, None])[0, 0, 1:]))
