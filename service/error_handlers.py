@@ -112,11 +112,16 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 def _validation_response(error: RequestValidationError) -> JSONResponse:
     # The input itself is left out: it may be NaN, which JSON can't hold, or a picture of someone.
-    errors = [{"loc": list(fault["loc"]), "msg": fault["msg"], "type": fault["type"]} for fault in error.errors()]
+    errors = [{"loc": _place(fault["loc"]), "msg": fault["msg"], "type": fault["type"]} for fault in error.errors()]
     malformed = any(fault["type"] == "json_invalid" for fault in errors)
     where = ".".join(str(part) for part in errors[0]["loc"]) if errors else "request"
     detail = f"{where}: {errors[0]['msg']}" if errors else "The request is not valid."
     return envelope(400 if malformed else 422, detail, errors=errors)
+
+
+def _place(loc: Sequence[int | str]) -> list[int | str]:
+    """Where in the request; without the types that pydantic tried, such as `tuple[float, float]`."""
+    return [part for part in loc if isinstance(part, int) or "[" not in part]
 
 
 class ErrorEnvelopeMiddleware:

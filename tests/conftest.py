@@ -1,0 +1,56 @@
+"""The running application in folders of its own, and the pictures that tests share."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from skimage import data
+
+from config import Settings
+from main import create_app
+
+PAGES = Path(__file__).resolve().parents[1] / "examples" / "pages"
+
+
+def settings_in(folder: Path, **changes: Any) -> Settings:
+    """Settings with all folders under `folder`, whatever the environment's .env says."""
+    folders = {f"{name}_dir": folder / f"{name}s" for name in ("upload", "output", "model")}
+    folders["models_dir"] = folders.pop("model_dir")
+    return Settings(_env_file=None, **(folders | {"max_workers": 2} | changes))
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:  # noqa: A002 - Pillow's word
+    """The picture as a file."""
+    out = io.BytesIO()
+    image.save(out, format, **options)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def service_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("service")
+
+
+@pytest.fixture(scope="session")
+def app_client(service_folder: Path) -> Iterator[TestClient]:
+    """One running application for all tests that leave it as they found it."""
+    with TestClient(create_app(settings_in(service_folder))) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def photo() -> bytes:
+    """A public-domain photo with one face."""
+    return encoded(Image.fromarray(data.astronaut()), "JPEG", quality=92)
+
+
+@pytest.fixture(scope="session")
+def page() -> bytes:
+    """A drawn page with one face."""
+    return sorted(PAGES.glob("*.png"))[0].read_bytes()
