@@ -35,7 +35,7 @@ class PersonalizeOptions:
     mode: Literal["face", "head"] = "face"
     style: styler.Style = "storybook"
     strength: float = 0.7
-    likeness: float = 0.5
+    likeness: float = 0.65
     blend: styler.Blend = "gaussian"
     match_colors: bool = True
     keep_skin_tone: bool = True
@@ -95,8 +95,9 @@ class FaceDrawing:
         with self._watch.stage("measure"):
             page_light, front, look = self._measure_page()
             photo_light, clean = self._measure_photo(warped, zone)
+            keep = np.maximum(detail * clean, self._features(inside_cm))
         with self._watch.stage("relight"):
-            face_lab = self._relit(warped, photo_light, page_light, detail * clean, look)
+            face_lab = self._relit(warped, photo_light, page_light, keep, look)
         with self._watch.stage("stylize"):
             options = self._options
             face_lab = styler.stylize(
@@ -157,6 +158,13 @@ class FaceDrawing:
         light = styler.skin_light(crop, skin * ((features < 10) & inner), _MEASURE_PX)
         clean = _clean_of_hair(lab, skin, features, shrink(zone, frame.shape[::-1]))
         return cv2.resize(light, (width, height)), cv2.resize(clean, (width, height))
+
+    def _features(self, inside_cm: FloatArray) -> FloatArray:
+        """HxW 0..1: brows and eyes, whose detail always shows, even where hair may hang; not on the very rim."""
+        rings = (geometry.LEFT_EYE, geometry.RIGHT_EYE, geometry.LEFT_BROW, geometry.RIGHT_BROW)
+        mask = geometry.grow(geometry.fill(rings, self._target, self._work.shape), 0.015 * self._face_px)
+        soft = cv2.GaussianBlur(mask, (0, 0), 0.012 * self._face_px) / np.float32(255)
+        return as_float(soft * smoothstep(inside_cm / 0.8))
 
     def _relit(
         self,

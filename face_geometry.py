@@ -122,11 +122,11 @@ def inner_weight() -> FloatArray:
 def detail_weight() -> FloatArray:
     """(468,) float32: how much of a photo's detail may show; 0 on the oval, where hair, ears and background begin.
 
-    It rises over 2 cm at the forehead and the temples, where strands of hair lie, and over 9 mm at the jaw, where a
-    beard has to stay whole.
+    It rises over 2.8 cm at the forehead and the temples, where hair hangs, and over 9 mm at the jaw, where a beard has
+    to stay whole.
     """
     at_jaw = smoothstep((mean_shape()[:, 1] - 3.0) / 3.0)
-    return smoothstep(inside_cm() / (2.0 - 1.1 * at_jaw))
+    return smoothstep(inside_cm() / (2.8 - 1.9 * at_jaw))
 
 
 @cache

@@ -174,16 +174,14 @@ def _storybook(lab: FloatArray, brush: _Brush) -> FloatArray:
 
 def _watercolor(lab: FloatArray, brush: _Brush) -> FloatArray:
     """Pale washes that pool at their edges, on grained paper."""
-    smooth = _edge_preserving(lab, brush, amount=1.6)
-    drawn = _edge_preserving(smooth, brush, amount=1.6)
-    quantised = _soft_quantise(drawn[..., 0], levels=6, softness=0.7)
+    drawn = _inked(_edge_preserving(lab, brush, amount=1.2), lab, brush, weight=0.35)
+    washes = _soft_quantise(drawn[..., 0], levels=8, softness=0.6)
     # Pigment gathers where a wash ends: darken along the borders between washes.
-    gradient = cv2.morphologyEx(quantised, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    pooled = cv2.GaussianBlur(gradient, (0, 0), max(0.006 * brush.face_px, 0.6))
-    drawn[..., 0] = 0.93 * quantised + 7 - 0.55 * np.minimum(pooled, 12)
-    drawn[..., 0] += _paper(lab.shape[:2], brush) * (0.4 + 0.6 * smoothstep((100 - drawn[..., 0]) / 60)) * 2.6
-    drawn[..., 1:] *= 1.05
-    return np.clip(drawn, [0, -127, -127], [100, 127, 127]).astype(np.float32)
+    border = cv2.morphologyEx(washes, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    pooled = cv2.GaussianBlur(border, (0, 0), max(0.005 * brush.face_px, 0.6))
+    drawn[..., 0] = 0.95 * washes + 5 - 0.35 * np.minimum(pooled, 10)
+    drawn[..., 0] += _paper(lab.shape[:2], brush) * (0.5 + 0.8 * smoothstep((95 - washes) / 60))
+    return _in_gamut(drawn)
 
 
 def _pencil(lab: FloatArray, brush: _Brush) -> FloatArray:
@@ -193,16 +191,20 @@ def _pencil(lab: FloatArray, brush: _Brush) -> FloatArray:
     shade = smoothstep((78 - smooth[..., 0]) / 50)
     drawn[..., 0] += 6 * (1 - shade) + _hatching(lab.shape[:2], brush) * (1.2 + 5.5 * shade)
     drawn[..., 1:] *= 0.8
-    return np.clip(drawn, [0, -127, -127], [100, 127, 127]).astype(np.float32)
+    return _in_gamut(drawn)
 
 
 def _comic(lab: FloatArray, brush: _Brush) -> FloatArray:
     """Few flat tones, heavy lines, strong colour."""
-    smooth = _edge_preserving(lab, brush, amount=1.8)
-    smooth[..., 0] = _soft_quantise(smooth[..., 0], levels=5, softness=0.15)
-    drawn = _inked(smooth, lab, brush, weight=1.5)
-    drawn[..., 1:] *= 1.25
+    smooth = _edge_preserving(_edge_preserving(lab, brush, amount=1.5), brush, amount=1.5)
+    smooth[..., 0] = _soft_quantise(smooth[..., 0], levels=7, softness=0.35)
+    drawn = _inked(smooth, lab, brush, weight=1.2)
+    drawn[..., 1:] *= 1.2
     return drawn
+
+
+def _in_gamut(lab: FloatArray) -> FloatArray:
+    return as_float(np.clip(lab, [0, -127, -127], [100, 127, 127]))
 
 
 def _edge_preserving(lab: FloatArray, brush: _Brush, amount: float) -> FloatArray:
@@ -270,11 +272,10 @@ def blend(page_rgb: RGBImage, face_rgb: RGBImage, alpha: FloatArray, method: Ble
         return page_rgb.copy()
     if method == "multiband":
         mixed = _multiband(page_rgb, face_rgb, alpha)
+    elif method == "poisson":
+        mixed = _poisson(page_rgb, face_rgb, alpha)
     else:
-        if method == "poisson":
-            face_rgb = _poisson(page_rgb, face_rgb, alpha)
-        weight = alpha[..., None]
-        mixed = page_rgb * (1 - weight) + face_rgb * weight
+        mixed = page_rgb + alpha[..., None] * (face_rgb.astype(np.float32) - page_rgb)
     blended: RGBImage = np.where(alpha[..., None] > 0, np.clip(mixed + 0.5, 0, 255), page_rgb).astype(np.uint8)
     return blended
 
@@ -301,14 +302,14 @@ def _multiband(page_rgb: RGBImage, face_rgb: RGBImage, alpha: FloatArray, bands:
 
 
 def _poisson(page_rgb: RGBImage, face_rgb: RGBImage, alpha: FloatArray) -> RGBImage:
-    """Gradient-domain clone (Perez, Gangnet and Blake, 2003) of the face onto the page.
+    """Gradient-domain clone (Perez, Gangnet and Blake, 2003): the face's gradients, the page's colours at the border.
 
     The _WIDE flag keeps source and page aligned; without it OpenCV centres the mask's own box and the face shifts.
     """
-    mask = np.where(alpha > 0.5, 255, 0).astype(np.uint8)
+    mask = np.where(alpha > 0.1, 255, 0).astype(np.uint8)
     mask[[0, -1]], mask[:, [0, -1]] = 0, 0
     if not mask.any():
-        return face_rgb
+        return page_rgb
     centre = (mask.shape[1] // 2, mask.shape[0] // 2)
     cloned: RGBImage = cv2.seamlessClone(face_rgb, page_rgb, mask, centre, cv2.NORMAL_CLONE_WIDE)
-    return np.where(mask[..., None] > 0, cloned, face_rgb)
+    return cloned
