@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -38,9 +37,9 @@ def app_with_faults(folder: Path) -> FastAPI:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def client(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
     # Without a lifespan: no engine is needed to fail.
-    yield TestClient(app_with_faults(tmp_path_factory.mktemp("faults")))
+    return TestClient(app_with_faults(tmp_path_factory.mktemp("faults")))
 
 
 def check_envelope(answer: Any, status: int, code: str) -> dict[str, Any]:

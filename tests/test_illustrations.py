@@ -223,7 +223,7 @@ def test_slots_that_are_none_are_refused(app_client: TestClient, service_folder:
 def test_a_book_is_one_zip_of_its_pages_in_order(
     app_client: TestClient, photo: bytes, page: bytes, template_id: str
 ) -> None:
-    request = {
+    request: dict[str, Any] = {
         "files": {"child_photo": ("c", photo)},
         "data": {"template_ids": [template_id, template_id], "format": "jpeg"},
     }

@@ -25,18 +25,18 @@ def gradient(width: int = 40, height: int = 30) -> Image.Image:
     return Image.fromarray(np.dstack([x, y, 255 - x]).astype(np.uint8))
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "BMP", "TIFF", "GIF"])
-def test_every_listed_format_is_read(format: str) -> None:
-    image = decode(encoded(gradient(), format))
-    assert image.format == format
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF", "BMP", "TIFF", "GIF"])
+def test_every_listed_format_is_read(kind: str) -> None:
+    image = decode(encoded(gradient(), kind))
+    assert image.format == kind
     error = image.rgb.astype(int) - np.asarray(gradient()).astype(int)
     assert np.abs(error).mean() < 12
 
 
-@pytest.mark.parametrize("format", ["PPM", "TGA", "PCX", "ICO", "EPS", "PDF"])
-def test_other_formats_are_refused(format: str) -> None:
+@pytest.mark.parametrize("kind", ["PPM", "TGA", "PCX", "ICO", "EPS", "PDF"])
+def test_other_formats_are_refused(kind: str) -> None:
     with pytest.raises(UnsupportedImageError, match="JPEG, PNG"):
-        decode(encoded(gradient(), format))
+        decode(encoded(gradient(), kind))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -97,11 +97,11 @@ def test_a_side_that_opencv_cannot_index_is_refused() -> None:
         decode(encoded(Image.new("1", (30_001, 2))))
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_a_file_cut_short_is_unreadable(format: str, share: float) -> None:
+def test_a_file_cut_short_is_unreadable(kind: str, share: float) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
-    data = encoded(Image.fromarray(noise), format)
+    data = encoded(Image.fromarray(noise), kind)
     with pytest.raises((ImageUnreadableError, UnsupportedImageError)):
         decode(data[: int(len(data) * share)])
 
@@ -138,19 +138,19 @@ def test_a_broken_profile_is_ignored() -> None:
     np.testing.assert_array_equal(image.rgb, np.asarray(gradient()))
 
 
-def encode(image: DecodedImage, format: Any) -> bytes:
-    return encode_image(image.rgb, format=format, alpha=image.alpha, dpi=image.dpi, icc_profile=image.icc_profile)
+def encode(image: DecodedImage, kind: Any) -> bytes:
+    return encode_image(image.rgb, format=kind, alpha=image.alpha, dpi=image.dpi, icc_profile=image.icc_profile)
 
 
-@pytest.mark.parametrize("format", ["png", "webp"])
-def test_alpha_and_the_pixels_under_it_survive(format: str) -> None:
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_alpha_and_the_pixels_under_it_survive(kind: str) -> None:
     rgb = np.asarray(gradient())
     alpha = np.zeros(rgb.shape[:2], np.uint8)
     alpha[:, 20:] = 255
-    with Image.open(io.BytesIO(encode_image(rgb, format=format, alpha=alpha))) as image:  # type: ignore[arg-type]
+    with Image.open(io.BytesIO(encode_image(rgb, format=kind, alpha=alpha))) as image:  # type: ignore[arg-type]
         pixels = np.asarray(image)
     np.testing.assert_array_equal(pixels[..., 3], alpha)
-    assert np.abs(pixels[..., :3].astype(int) - rgb).mean() < (1 if format == "png" else 12)
+    assert np.abs(pixels[..., :3].astype(int) - rgb).mean() < (1 if kind == "png" else 12)
 
 
 def test_a_jpeg_stands_on_white_where_the_page_is_transparent() -> None:
@@ -160,8 +160,8 @@ def test_a_jpeg_stands_on_white_where_the_page_is_transparent() -> None:
 
 def test_the_same_picture_gives_the_same_bytes() -> None:
     rgb = np.asarray(gradient())
-    for format in ("png", "jpeg", "webp"):
-        assert encode_image(rgb, format=format) == encode_image(rgb, format=format)  # type: ignore[arg-type]
+    for kind in ("png", "jpeg", "webp"):
+        assert encode_image(rgb, format=kind) == encode_image(rgb, format=kind)
 
 
 def test_a_page_too_wide_for_webp_is_refused_with_advice() -> None:

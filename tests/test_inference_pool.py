@@ -84,10 +84,10 @@ def test_a_client_that_leaves_the_queue_frees_its_place() -> None:
         left.set()
         with pytest.raises(ClientGoneError):
             await waiting
-        assert pool.waiting == 0
+        assert not pool.waiting
         next_one = asyncio.create_task(pool.run(gate.work, 2))
         gate.open.set()
-        assert await asyncio.gather(working, next_one) == [0, 2]
+        assert (await working, await next_one) == (0, 2)
         assert gate.done == [0, 2]
 
     with_pool(scenario, workers=1, queue=1)
