@@ -12,6 +12,7 @@ import numpy as np
 import face_geometry as geometry
 import illustration_styler as styler
 from face_regions import Frame, bare_face, feature_mask, longer_side, skin_core, skin_likelihood
+from head_transplant import with_head
 from skin_tone import with_skin_tone
 from utils import FloatArray, GrayImage, RGBImage, Stopwatch, as_float, lab_from_rgb, rgb_from_lab, shrink, smoothstep
 
@@ -78,7 +79,13 @@ class FaceDrawing:
                 identity.photo_rgb, identity.mesh, identity.exposure, page_rgb, page_mesh, person=person
             )
             untouched = page_rgb, np.zeros(page_rgb.shape[:2], np.uint8)
-            self._page, self._toned = toned if options.keep_skin_tone and toned else untouched
+            self._page, self._changed = toned if options.keep_skin_tone and toned else untouched
+        if options.mode == "head":
+            with watch.stage("head"):
+                self._page, changed = with_head(
+                    identity.photo_rgb, identity.mesh, self._page, page_mesh, person=person, stylize=self._stylize
+                )
+                self._changed = np.maximum(self._changed, changed)
         face = longer_side(page_mesh)
         # Whole factors keep the shrunk drawing aligned with the page's pixels.
         scale = float(np.clip(np.ceil(_WORK_PX / face), 1, 8)) if face < _WORK_PX else min(1.0, _WORK_PX_MAX / face)
@@ -99,18 +106,14 @@ class FaceDrawing:
         with self._watch.stage("relight"):
             face_lab = self._relit(warped, photo_light, page_light, keep, look)
         with self._watch.stage("stylize"):
-            options = self._options
-            face_lab = styler.stylize(
-                face_lab,
-                style=options.style,
-                strength=options.strength,
-                face_px=self._face_px,
-                look=look,
-                seed=options.seed,
-            )
+            face_lab = self._stylize(face_lab, self._face_px, look)
             face = np.clip(rgb_from_lab(face_lab) + 0.5, 0, 255).astype(np.uint8)
         with self._watch.stage("blend"):
             return self._put_back(face, inside_cm, front)
+
+    def _stylize(self, lab: FloatArray, face_px: float, look: styler.PageLook) -> FloatArray:
+        style, strength, seed = self._options.style, self._options.strength, self._options.seed
+        return styler.stylize(lab, style=style, strength=strength, face_px=face_px, look=look, seed=seed)
 
     def _warp(self) -> tuple[RGBImage, FloatArray, FloatArray, FloatArray]:
         """The child bent into the slot, and per pixel: how much detail may show, where strands of hair may hang, and
@@ -191,7 +194,7 @@ class FaceDrawing:
         region, size = self._work.region, (self._work.width, self._work.height)
         small_alpha = shrink(as_float(np.minimum(alpha, free)), size)
         small_alpha[small_alpha < 1 / 255] = 0
-        image, mask = self._page.copy(), self._toned.copy()
+        image, mask = self._page.copy(), self._changed.copy()
         image[region] = styler.blend(self._page[region], shrink(face, size), small_alpha, self._options.blend)
         mask[region] = np.maximum(mask[region], np.ceil(small_alpha * 255).astype(np.uint8))
         return image, mask

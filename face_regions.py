@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import face_geometry as geometry
-from utils import FloatArray, GrayImage, RGBImage, shrink
+from utils import FloatArray, GrayImage, RGBImage, as_float, shrink
 
 _SKIN_SPREAD_MIN = np.array([9.0, 4.5, 5.5], np.float32)  # Lab units: shading and JPEG noise of one even skin
 _SKIN_SPREAD_MAX = np.array([13.0, 6.0, 8.0], np.float32)  # beyond this, cheeks hold something else (beard, strands)
@@ -116,6 +116,14 @@ def skin_likelihood(lab: FloatArray, core: GrayImage) -> FloatArray:
     distance = (((lab - median) / spread) ** 2).sum(axis=2)
     likelihood: FloatArray = np.exp(-0.5 * distance).astype(np.float32)
     return likelihood
+
+
+def bare_skin(lab: FloatArray, points: FloatArray) -> FloatArray:
+    """HxW float32 0..1: the face's skin without features, their rims and the oval's border; from a Lab picture."""
+    shape = lab.shape[:2]
+    inner = geometry.grow(geometry.fill((geometry.FACE_OVAL,), points, shape), -0.03 * longer_side(points)) > 128
+    skin = skin_likelihood(lab, skin_core(points, shape))
+    return as_float(skin * (inner & (feature_mask(points, shape) < 10)))
 
 
 def bare_face(image_rgb: RGBImage, points: FloatArray, skin: FloatArray) -> NDArray[np.bool_]:

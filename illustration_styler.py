@@ -273,9 +273,9 @@ def blend(page_rgb: RGBImage, face_rgb: RGBImage, alpha: FloatArray, method: Ble
     if method == "multiband":
         mixed = _multiband(page_rgb, face_rgb, alpha)
     elif method == "poisson":
-        mixed = _poisson(page_rgb, face_rgb, alpha)
+        mixed = as_float(_poisson(page_rgb, face_rgb, alpha))
     else:
-        mixed = page_rgb + alpha[..., None] * (face_rgb.astype(np.float32) - page_rgb)
+        mixed = as_float(page_rgb + alpha[..., None] * (as_float(face_rgb) - page_rgb))
     blended: RGBImage = np.where(alpha[..., None] > 0, np.clip(mixed + 0.5, 0, 255), page_rgb).astype(np.uint8)
     return blended
 

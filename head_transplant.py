@@ -1,0 +1,211 @@
+"""`mode=head`: the drawn hair goes, the child's hair, ears and skull come; the face itself is drawn afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+import face_geometry as geometry
+import illustration_styler as styler
+from face_landmarks import five_points
+from face_regions import Frame, bare_face, bare_skin, feature_mask, longer_side, skin_core, skin_likelihood
+from utils import FloatArray, GrayImage, RGBImage, as_float, lab_from_rgb, rgb_from_lab, shrink, smoothstep
+
+_SEGMENT_PX = 128  # face size at which heads are cut out; people are segmented at 256x256 anyway
+_DRAW_PX = 320
+_MARGIN = 0.8  # of the face's size, around it: room for hair
+_HAIR_SPREAD = np.array([24.0, 12.0, 14.0], np.float32)  # Lab: lights and shadows of one head of hair
+_MOST_GROWTH = 1.22
+
+
+@dataclass(frozen=True, slots=True)
+class _HairCut:
+    """Which hair counts below the mouth, in units of the face's size: how near to the face's middle, how far down."""
+
+    closest: float
+    longest: float
+
+
+# A photo's hair is cut at the chin: longer strands end in rags over the drawn shoulders, and shadows on the neck pass
+# for hair. Drawn hair must go as far down as it is drawn.
+_PHOTO_CUT = _HairCut(closest=0.25, longest=0.1)
+_DRAWN_CUT = _HairCut(closest=0.12, longest=0.6)
+
+
+def with_head(
+    photo_rgb: RGBImage,
+    photo_mesh: FloatArray,
+    page_rgb: RGBImage,
+    page_mesh: FloatArray,
+    *,
+    person: Callable[[RGBImage], FloatArray],
+    stylize: Callable[[FloatArray, float, styler.PageLook], FloatArray],
+) -> tuple[RGBImage, GrayImage]:
+    """The page with the child's head in place of the drawn one, and the mask of what changed.
+
+    Meshes are (468, 3) in pixels of their pictures. `person` segments people (HxWx3 RGB to HxW 0..1). `stylize` draws a
+    Lab picture of a given face size in the page's look. Hats and hoods go with the drawn hair.
+    """
+    face = longer_side(page_mesh)
+    work = Frame.around(page_mesh, _MARGIN, page_rgb.shape, min(8.0, max(1.0, np.ceil(_DRAW_PX / face))))
+    segment = Frame.around(page_mesh, _MARGIN, page_rgb.shape, _SEGMENT_PX / face)
+    crop, mesh = segment.cut(page_rgb), segment.place(page_mesh)
+    drawn_head = _head_matte(crop, mesh, person, _DRAWN_CUT)
+    skin = bare_skin(lab_from_rgb(crop), mesh)
+    light = styler.skin_light(crop, skin, _SEGMENT_PX)
+    look = styler.measure_look(lab_from_rgb(crop), skin, feature_mask(mesh, segment.shape) > 128, _SEGMENT_PX)
+    drawn_width = _width_at_brows(drawn_head, mesh)
+    head, matte = _child_head(
+        photo_rgb, photo_mesh, work, work.place(page_mesh), segment.onto(work, light), person, drawn_width
+    )
+    head = np.clip(rgb_from_lab(stylize(lab_from_rgb(head), face * work.scale, look)) + 0.5, 0, 255)
+    size = (work.width, work.height)
+    alpha = shrink(matte, size)
+    bare = _without_head(page_rgb, segment, drawn_head, light, mesh, alpha)
+    region = bare[work.region]
+    mixed = region + alpha[..., None] * (shrink(as_float(head), size) - region)
+    page = bare.copy()
+    page[work.region] = np.where(alpha[..., None] > 0, np.clip(mixed + 0.5, 0, 255), region).astype(np.uint8)
+    mask = np.where((page != page_rgb).any(axis=2), 255, 0).astype(np.uint8)
+    return page, mask
+
+
+def _child_head(
+    photo_rgb: RGBImage,
+    photo_mesh: FloatArray,
+    work: Frame,
+    target: FloatArray,
+    page_light: FloatArray,
+    person: Callable[[RGBImage], FloatArray],
+    drawn_width: float,
+) -> tuple[FloatArray, FloatArray]:
+    """The child's head laid on the slot by one affine map, in the page's light (work frame), and its matte 0..1.
+
+    Drawn children have large heads for their faces: the skull grows towards `drawn_width`, within reason.
+    """
+    scale = min(1.0, 1.2 * longer_side(target) / longer_side(photo_mesh))
+    frame = Frame(0, 0, photo_rgb.shape[1], photo_rgb.shape[0], scale)
+    photo, mesh = frame.cut(photo_rgb), frame.place(photo_mesh)
+    small = Frame.around(mesh, _MARGIN, photo.shape, _SEGMENT_PX / longer_side(mesh))
+    crop, placed = small.cut(photo), small.place(mesh)
+    matte = np.zeros(photo.shape[:2], np.float32)
+    local = _head_matte(crop, placed, person, _PHOTO_CUT)
+    matte[small.region] = cv2.resize(local, (small.width, small.height))
+    matte = np.clip(cv2.ximgproc.guidedFilter(photo, matte, radius=4, eps=60.0), 0, 1)
+    near = styler.skin_light(crop, bare_skin(lab_from_rgb(crop), placed), _SEGMENT_PX)
+    photo_light = np.full(photo.shape, np.median(near, axis=(0, 1)), np.float32)
+    photo_light[small.region] = cv2.resize(near, (small.width, small.height))
+    growth = float(np.clip(drawn_width / max(_width_at_brows(local, placed), 0.1), 1.0, _MOST_GROWTH))
+    map_x, map_y = _skull_map(target[:, :2], mesh[:, :2], growth, work.shape)
+    warped = cv2.remap(photo, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    light = cv2.remap(photo_light, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    laid = cv2.remap(matte, map_x, map_y, cv2.INTER_LINEAR)
+    keep = np.ones(work.shape, np.float32)
+    return styler.relight(warped, light, page_light, keep), smoothstep((laid - 0.15) / 0.7)
+
+
+def _width_at_brows(matte: FloatArray, mesh: FloatArray) -> float:
+    """How wide a head is at the height of the brows, over the width of its face."""
+    across = np.linspace(-1, 1, 201, dtype=np.float32)[:, None]
+    left, right = mesh[127, :2], mesh[356, :2]  # the oval beside the brows' tails
+    line = (left + right) / 2 + across * (right - left)
+    height, width = matte.shape
+    x, y = np.clip(np.round(line).astype(int), 0, [width - 1, height - 1]).T
+    return float((matte[y, x] > 0.5).mean() * 2)
+
+
+def _skull_map(
+    target: FloatArray, photo: FloatArray, growth: float, shape: tuple[int, int]
+) -> tuple[FloatArray, FloatArray]:
+    """Maps for `cv2.remap` that lay the photo on the slot by the affine that fits the face, growing beyond its oval."""
+    oval = geometry.fill((geometry.FACE_OVAL,), target, shape)
+    outside = cv2.distanceTransform(255 - oval, cv2.DIST_L2, cv2.DIST_MASK_5)
+    grown = smoothstep(outside / (0.35 * longer_side(target)))
+    centre = five_points(target)[:2].mean(axis=0)
+    near, far = _affine(target, photo), _affine(centre + growth * (target - centre), photo)
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
+    maps = []
+    for to_near, to_far in zip(near, far, strict=True):
+        fitted = to_near[0] * x + to_near[1] * y + to_near[2]
+        maps.append(as_float(fitted + grown * (to_far[0] * x + to_far[1] * y + to_far[2] - fitted)))
+    return maps[0], maps[1]
+
+
+def _affine(source: FloatArray, target: FloatArray) -> FloatArray:
+    """The 2x3 affine map of least squares from points (N, 2) to points (N, 2)."""
+    homogeneous = np.concatenate([source, np.ones((len(source), 1), np.float32)], axis=1)
+    return as_float(np.linalg.lstsq(homogeneous, target, rcond=None)[0].T)
+
+
+def _without_head(
+    page_rgb: RGBImage,
+    segment: Frame,
+    drawn_head: FloatArray,
+    light: FloatArray,
+    mesh: FloatArray,
+    alpha: FloatArray,
+) -> RGBImage:
+    """The page with its drawn hair painted over: by bare skin inside the face, by what surrounds it outside."""
+    oval = geometry.fill((geometry.FACE_OVAL,), mesh, segment.shape)
+    head = np.maximum(drawn_head, oval / np.float32(255)) > 0.1
+    unknown = geometry.grow(head.astype(np.uint8) * 255, 3)
+    painted = cv2.inpaint(segment.cut(page_rgb), unknown, 5, cv2.INPAINT_TELEA).astype(np.float32)
+    inside = cv2.GaussianBlur(oval, (0, 0), 2.0)[..., None] / np.float32(255)
+    painted += inside * (light - painted)
+    region = page_rgb[segment.region]
+    size = region.shape[1::-1]
+    weight = cv2.resize(cv2.GaussianBlur(unknown, (0, 0), 1.0) / np.float32(255), size)
+    weight = smoothstep((weight - 0.3) / 0.5) * (alpha < 1)
+    fresh = cv2.resize(painted, size, interpolation=cv2.INTER_CUBIC)
+    page = page_rgb.copy()
+    mixed = np.clip(region + weight[..., None] * (fresh - region) + 0.5, 0, 255)
+    page[segment.region] = np.where(weight[..., None] > 0, mixed, region).astype(np.uint8)
+    return page
+
+
+def _head_matte(
+    image_rgb: RGBImage, mesh: FloatArray, person: Callable[[RGBImage], FloatArray], cut: _HairCut
+) -> FloatArray:
+    """HxW 0..1: face, ears, skull and hair of the person whose mesh (468, 3) is given; no neck, no body.
+
+    Down to the mouth all of the person is head. Below, only the face itself, and hair: what has the colour of the parts
+    beside and above the forehead that aren't skin.
+    """
+    shape, lab = image_rgb.shape[:2], lab_from_rgb(image_rgb)
+    is_person = person(image_rgb) > 0.5
+    oval = geometry.fill((geometry.FACE_OVAL,), mesh, shape) > 128
+    skin = skin_likelihood(lab, skin_core(mesh, shape))
+    bare = bare_face(image_rgb, mesh, skin * is_person)
+    face = longer_side(mesh)
+    eyes, mouth = five_points(mesh)[:2].mean(axis=0), five_points(mesh)[3:].mean(axis=0)
+    down = (mouth - eyes) / max(float(np.hypot(*(mouth - eyes))), 1e-6)
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
+    below_eyes = (x - eyes[0]) * down[0] + (y - eyes[1]) * down[1]
+    to_mouth, chin = float((mouth - eyes) @ down), float((mesh[152, :2] - eyes) @ down)
+    upper = is_person & (below_eyes < to_mouth)
+    side = np.abs((x - eyes[0]) * down[1] - (y - eyes[1]) * down[0])
+    strands = is_person & ~bare & ~oval & (skin < 0.1)
+    hair_lab, clothes_lab = lab[strands & (below_eyes < 0)], lab[is_person & (below_eyes > chin + 0.4 * face)]
+    hair = np.zeros(shape, bool)
+    if len(hair_lab) > 0.02 * oval.sum():
+        like_hair = _colour_distance(lab, hair_lab)
+        # Fair hair can pass for skin; beside the neck there is no skin it could be taken for.
+        beside = (strands & (side > cut.closest * face)) | (is_person & ~oval & (side > 0.38 * face))
+        hair = beside & (like_hair < 1.6) & (below_eyes < chin + cut.longest * face)
+        if len(clothes_lab):
+            hair &= like_hair < _colour_distance(lab, clothes_lab)
+    head = (upper | hair | oval).astype(np.uint8)
+    head = cv2.morphologyEx(head, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, parts = cv2.connectedComponents(head)
+    head[parts != np.bincount(parts[oval]).argmax()] = 0
+    return as_float(cv2.GaussianBlur(head.astype(np.float32), (0, 0), 0.8))
+
+
+def _colour_distance(lab: FloatArray, samples: FloatArray) -> FloatArray:
+    """HxW: distance of each Lab pixel from the samples' median, 1 at their usual spread."""
+    median = np.median(samples, axis=0)
+    spread = np.clip(2.5 * np.median(np.abs(samples - median), axis=0), _HAIR_SPREAD / 2, _HAIR_SPREAD)
+    return as_float(np.sqrt((((lab - median) / spread) ** 2).sum(axis=2)))
