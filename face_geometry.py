@@ -245,20 +245,17 @@ class MeshRaster:
             cv2.fillConvexPoly(label, corners[index], int(index), shift=4)
         self._label = label
         self._target = target[:, :2][triangles].astype(np.float64)
-        self._outside = label < 0
 
     def interpolate(self, values: FloatArray) -> FloatArray:
         """Values of the points (504, C) at every pixel: CxHxW float32, linear in each triangle, -1 outside."""
         affines = _triangle_affines(self._target, values[ringed_triangles()]).transpose(1, 2, 0)
-        x = np.arange(self._label.shape[1], dtype=np.float32)
-        y = np.arange(self._label.shape[0], dtype=np.float32)[:, None]
-        image = np.empty((len(affines), *self._label.shape), np.float32)
+        inside = np.flatnonzero(self._label.ravel() >= 0)
+        triangle = self._label.ravel()[inside]
+        y, x = (axis.astype(np.float32) for axis in np.divmod(inside, self._label.shape[1]))
+        image = np.full((len(affines), self._label.size), -1, np.float32)
         for channel, (by_x, by_y, offset) in zip(image, affines, strict=True):
-            np.multiply(by_x[self._label], x, out=channel)
-            channel += by_y[self._label] * y
-            channel += offset[self._label]
-            channel[self._outside] = -1
-        return image
+            channel[inside] = by_x[triangle] * x + by_y[triangle] * y + offset[triangle]
+        return image.reshape(-1, *self._label.shape)
 
 
 def _triangle_affines(target: AnyArray, values: FloatArray) -> FloatArray:

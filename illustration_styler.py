@@ -13,7 +13,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from utils import AnyArray, FloatArray, RGBImage, as_float, shrink, smoothstep
+from utils import AnyArray, FloatArray, GrayImage, RGBImage, as_float, shrink, smoothstep
 
 Style = Literal["storybook", "watercolor", "pencil", "comic", "none"]
 Blend = Literal["gaussian", "multiband", "poisson"]
@@ -72,13 +72,13 @@ def relight(face_rgb: RGBImage, face_light: FloatArray, page_light: FloatArray, 
 
     `keep` (HxW, 0..1) says how much of the detail shows; where it is 0 the page's bare light remains.
     """
-    ratio = (face_rgb.astype(np.float32) + _BLACK_LEVEL) / (face_light + _BLACK_LEVEL)
-    detail = cv2.exp(cv2.log(ratio) * keep[..., None])
-    relit = (page_light + _BLACK_LEVEL) * detail - _BLACK_LEVEL
+    ratio = cv2.divide(as_float(face_rgb) + _BLACK_LEVEL, face_light + _BLACK_LEVEL)
+    detail = cv2.exp(cv2.multiply(cv2.log(ratio), cv2.merge([keep] * 3)))
+    relit = cv2.multiply(page_light + _BLACK_LEVEL, detail) - _BLACK_LEVEL
     # A photo's highlights on a bright page leave the range: bend them into it instead of clipping teeth to paper.
     over = np.maximum(relit - _HIGHLIGHT_KNEE, 0)
     room = 255 - _HIGHLIGHT_KNEE
-    rolled = np.minimum(relit, _HIGHLIGHT_KNEE) + room * (1 - cv2.exp(-over / room))
+    rolled = np.minimum(relit, _HIGHLIGHT_KNEE) + room * (1 - cv2.exp(over / -room))
     return as_float(np.maximum(rolled, 0))
 
 
@@ -89,8 +89,9 @@ def light_on_whites(page_light: FloatArray, face_light: FloatArray, whites: Floa
     """
     page_gray, face_gray = (cv2.transform(light, _LUMA) for light in (page_light, face_light))
     held = np.clip(page_gray, 0.9 * face_gray, 1.15 * face_gray)
-    gain = 1 + whites * (held / np.maximum(page_gray, 1) - 1)
-    return as_float(page_light * gain[..., None])
+    gain = as_float(1 + whites * (held / np.maximum(page_gray, 1) - 1))
+    lit: FloatArray = cv2.multiply(page_light, cv2.merge([gain] * 3))
+    return lit
 
 
 def measure_look(page_lab: FloatArray, skin: FloatArray, features: AnyArray, face_px: float) -> PageLook:
@@ -119,20 +120,24 @@ def match_palette(face_lab: FloatArray, light_lab: FloatArray, look: PageLook, a
     A ratio darkens towards the same hue; the difference between that and the page's ramp is what is added.
     """
     lightness, base = face_lab[..., 0], light_lab[..., 0]
-    scaled = light_lab[..., 1:] * ((lightness + 16) / (base + 16) - 1)[..., None]
-    shift = _ramp_at(look, lightness) - _ramp_at(look, base) - scaled
+    darkening = (lightness + 16) / (base + 16) - 1
     matched = face_lab.copy()
-    matched[..., 1:] += amount * shift
+    for channel, ramp in enumerate(_ramp_tables(look), start=1):
+        at_face, at_light = (cv2.LUT(_table_index(values), ramp) for values in (lightness, base))
+        matched[..., channel] += amount * (at_face - at_light - light_lab[..., channel] * darkening)
     return matched
 
 
-def _ramp_at(look: PageLook, lightness: FloatArray) -> FloatArray:
-    """The page's skin colour (HxWx2) at each lightness; below the darkest shade it fades to neutral black."""
-    table_l = np.arange(0, 101, dtype=np.float32)
-    fade = np.minimum(1, table_l / max(float(look.ramp_l[0]), 1.0))
-    channels = [np.interp(table_l, look.ramp_l, look.ramp_ab[:, i]) * fade for i in range(2)]
-    table = np.stack(channels, axis=1).astype(np.float32)
-    return as_float(table[np.clip(lightness + 0.5, 0, 100).astype(np.int32)])
+def _ramp_tables(look: PageLook) -> list[FloatArray]:
+    """The page's skin colour, a and b, at lightness 0..100 in 256 steps, fading to neutral below its darkest."""
+    steps = np.linspace(0, 100, 256, dtype=np.float32)
+    fade = np.minimum(1, steps / max(float(look.ramp_l[0]), 1.0))
+    return [as_float(np.interp(steps, look.ramp_l, look.ramp_ab[:, i]) * fade) for i in range(2)]
+
+
+def _table_index(lightness: FloatArray) -> GrayImage:
+    index: GrayImage = cv2.convertScaleAbs(lightness, alpha=2.55)
+    return index
 
 
 # ---- styles ------------------------------------------------------------------------------------------------------
@@ -276,7 +281,8 @@ def blend(page_rgb: RGBImage, face_rgb: RGBImage, alpha: FloatArray, method: Ble
         mixed = as_float(_poisson(page_rgb, face_rgb, alpha))
     else:
         mixed = as_float(page_rgb + alpha[..., None] * (as_float(face_rgb) - page_rgb))
-    blended: RGBImage = np.where(alpha[..., None] > 0, np.clip(mixed + 0.5, 0, 255), page_rgb).astype(np.uint8)
+    blended: RGBImage = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    blended[alpha <= 0] = page_rgb[alpha <= 0]
     return blended
 
 

@@ -67,7 +67,12 @@ def get_personalizer(state: StateDep) -> Personalizer:
 
 def get_illustrator(state: StateDep) -> Illustrator:
     """The main job on files."""
-    return Illustrator(personalizer=state.personalizer, storage=state.storage, max_pixels=state.settings.max_pixels)
+    return Illustrator(
+        personalizer=state.personalizer,
+        storage=state.storage,
+        max_pixels=state.settings.max_pixels,
+        photo_threads=state.photo_threads,
+    )
 
 
 def get_timings(request: Request) -> dict[str, float]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
@@ -60,10 +61,14 @@ class Result:
 class Illustrator:
     """The main job on files. Thread-safe."""
 
-    def __init__(self, *, personalizer: Personalizer, storage: LocalStorage, max_pixels: int) -> None:
+    def __init__(
+        self, *, personalizer: Personalizer, storage: LocalStorage, max_pixels: int, photo_threads: Executor
+    ) -> None:
+        """`photo_threads` prepare the child while the calling thread prepares the page."""
         self.personalizer = personalizer
         self.storage = storage
         self.max_pixels = max_pixels
+        self._photo_threads = photo_threads
 
     def personalize(
         self, photo: BinaryIO, illustration: BinaryIO | UUID, *, choice: PageChoice, face_box: FloatArray | None
@@ -74,11 +79,17 @@ class Illustrator:
             ServiceError: one of the image, face, slot or storage errors.
         """
         clock = Stopwatch()
-        with clock.stage("decode"):
-            page, stored_slots = self._page(illustration)
-            photo_image = self._decode(photo, "child_photo", to_srgb=True)
-        identity = self._identity(photo_image, face_box)
-        data, drawn, slots_in_page = self._draw(identity, page, stored_slots, choice, clock)
+        # The photo and the page have nothing to do with each other until they meet: each has a thread of its own.
+        child = self._photo_threads.submit(self._child, photo, face_box)
+        try:
+            with clock.stage("decode"):
+                page, stored_slots = self._page(illustration)
+            with clock.stage("slots"):
+                slots, index = self._choose_slot(page, stored_slots, choice.slot)
+        finally:
+            wait([child])  # an error here must not close the upload under the other thread's hands
+        data, drawn = self._draw(child.result(), page, slots, index, choice, clock)
+        slots_in_page = len(slots)
         with clock.stage("store"):
             file = self.storage.save_result(data, suffix=SUFFIXES[choice.format])
         return Result(file, data, drawn, slots_in_page, clock.timings_ms)
@@ -93,14 +104,15 @@ class Illustrator:
         """
         for template_id in template_ids:
             self.storage.template(template_id)
-        identity = self._identity(self._decode(photo, "child_photo", to_srgb=True), face_box)
+        identity = self._child(photo, face_box)
 
         def write(file: BinaryIO) -> None:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # pages are compressed already
                 for number, template_id in enumerate(template_ids, start=1):
                     with _naming(f"page {number}"):
-                        page, slots = self._page(template_id)
-                        data, _, _ = self._draw(identity, page, slots, choice, Stopwatch())
+                        page, stored_slots = self._page(template_id)
+                        slots, index = self._choose_slot(page, stored_slots, choice.slot)
+                        data, _ = self._draw(identity, page, slots, index, choice, Stopwatch())
                     name = f"page_{number:03d}.{SUFFIXES[choice.format]}"
                     archive.writestr(zipfile.ZipInfo(name, ZIP_DATE), data)
 
@@ -114,7 +126,7 @@ class Illustrator:
         """
         page = self._decode(file, "file", to_srgb=False)
         if specs is None:
-            slots = self.personalizer.find_slots(page.rgb)
+            slots = self.personalizer.find_slots(page.rgb, thorough=True)
         else:
             slots = build_slots(specs, page.rgb, self.personalizer)
         png = encode_image(page.rgb, format="png", alpha=page.alpha, dpi=page.dpi, icc_profile=page.icc_profile)
@@ -154,28 +166,28 @@ class Illustrator:
                 )
             return image
 
-    def _identity(self, photo: DecodedImage, face_box: FloatArray | None) -> Identity:
+    def _child(self, photo: BinaryIO, face_box: FloatArray | None) -> Identity:
+        image = self._decode(photo, "child_photo", to_srgb=True)
         if face_box is not None:
-            check_box(face_box, photo.rgb, name="face_box")
-        return self.personalizer.prepare_identity(photo.rgb, face_box=face_box)
+            check_box(face_box, image.rgb, name="face_box")
+        return self.personalizer.prepare_identity(image.rgb, face_box=face_box)
 
     def _draw(
         self,
         identity: Identity,
         page: DecodedImage,
-        stored_slots: list[FaceSlot] | None,
+        slots: Sequence[FaceSlot],
+        index: int,
         choice: PageChoice,
         clock: Stopwatch,
-    ) -> tuple[bytes, PersonalizedPage, int]:
-        with clock.stage("slots"):
-            slots, index = self._choose_slot(page, stored_slots, choice.slot)
+    ) -> tuple[bytes, PersonalizedPage]:
         drawn = self.personalizer.personalize(identity, page.rgb, slots, slot_index=index, options=choice.options)
         clock.timings_ms.update(drawn.timings_ms)
         with clock.stage("encode"):
             data = encode_image(
                 drawn.image_rgb, format=choice.format, alpha=page.alpha, dpi=page.dpi, icc_profile=page.icc_profile
             )
-        return data, drawn, len(slots)
+        return data, drawn
 
     def _choose_slot(
         self, page: DecodedImage, stored: list[FaceSlot] | None, choice: SlotChoice
