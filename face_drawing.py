@@ -167,7 +167,7 @@ class FaceDrawing:
         rings = (geometry.LEFT_EYE, geometry.RIGHT_EYE, geometry.LEFT_BROW, geometry.RIGHT_BROW)
         mask = geometry.grow(geometry.fill(rings, self._target, self._work.shape), 0.015 * self._face_px)
         soft = cv2.GaussianBlur(mask, (0, 0), 0.012 * self._face_px) / np.float32(255)
-        return as_float(soft * smoothstep(inside_cm / 0.8))
+        return as_float(soft * smoothstep((inside_cm - 0.6) / 1.2))
 
     def _relit(
         self,
