@@ -14,7 +14,18 @@ import illustration_styler as styler
 from face_regions import Frame, bare_face, feature_mask, longer_side, skin_core, skin_likelihood
 from head_transplant import with_head
 from skin_tone import with_skin_tone
-from utils import FloatArray, GrayImage, RGBImage, Stopwatch, as_float, lab_from_rgb, rgb_from_lab, shrink, smoothstep
+from utils import (
+    AnyArray,
+    FloatArray,
+    GrayImage,
+    RGBImage,
+    Stopwatch,
+    as_float,
+    lab_from_rgb,
+    rgb_from_lab,
+    shrink,
+    smoothstep,
+)
 
 _WORK_PX = 256  # small slots are drawn at this face size and shrunk, so that lines and edges come out smooth
 _WORK_PX_MAX = 1200
@@ -59,6 +70,34 @@ class Identity:
     timings_ms: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class DrawnPage:
+    """A finished page: image_rgb, and mask (HxW uint8), 0 wherever the page's pixels are untouched.
+
+    page_rgb is what the face was drawn on (after skin tone and head), face_mask (HxW uint8) where it was drawn.
+    """
+
+    image_rgb: RGBImage
+    mask: GrayImage
+    page_rgb: RGBImage
+    face_mask: GrayImage
+
+    def seam_energy(self) -> float | None:
+        """Mean gradient along the face's border over the page's own there: about 1 where no seam shows.
+
+        None when nothing was drawn, since hair or a hat covers the whole face.
+        """
+        if not self.face_mask.any():
+            return None
+        x, y, width, height = cv2.boundingRect(self.face_mask)
+        box = slice(max(0, y - 4), y + height + 4), slice(max(0, x - 4), x + width + 4)
+        inside = (self.face_mask[box] > 0).astype(np.uint8)
+        ring = np.ones((5, 5), np.uint8)
+        border = cv2.dilate(inside, ring) != cv2.erode(inside, ring)
+        drawn, own = (_mean_gradient(np.ascontiguousarray(rgb[box]), border) for rgb in (self.image_rgb, self.page_rgb))
+        return round((drawn + 1) / (own + 1), 4)  # one grey level on both keeps flat pages from dividing by nothing
+
+
 class FaceDrawing:
     """Draws one face. Two frames: in `work` it is drawn, in `measure` smooth fields are computed."""
 
@@ -95,8 +134,8 @@ class FaceDrawing:
         self._page_mesh = page_mesh
         self._target = self._work.place(geometry.blend_shapes(identity.mesh, page_mesh, options.likeness))
 
-    def draw(self) -> tuple[RGBImage, GrayImage]:
-        """The whole page with the face in it, and the mask (HxW uint8), 0 wherever the page is untouched."""
+    def draw(self) -> DrawnPage:
+        """The whole page with the face in it."""
         with self._watch.stage("warp"):
             warped, detail, zone, inside_cm = self._warp()
         with self._watch.stage("measure"):
@@ -188,16 +227,22 @@ class FaceDrawing:
         relit = lab_from_rgb(styler.relight(warped, photo_light, light, keep))
         return styler.match_palette(relit, lab_from_rgb(page_light), look, _PALETTE_AMOUNT)
 
-    def _put_back(self, face: RGBImage, inside_cm: FloatArray, front: FloatArray) -> tuple[RGBImage, GrayImage]:
+    def _put_back(self, face: RGBImage, inside_cm: FloatArray, front: FloatArray) -> DrawnPage:
         alpha = smoothstep(cv2.blur(inside_cm, (3, 3)) / _FEATHER_CM)
         free = 1 - smoothstep((cv2.GaussianBlur(front, (0, 0), 0.008 * self._face_px) - 0.3) / 0.4)
         region, size = self._work.region, (self._work.width, self._work.height)
         small_alpha = shrink(as_float(np.minimum(alpha, free)), size)
         small_alpha[small_alpha < 1 / 255] = 0
-        image, mask = self._page.copy(), self._changed.copy()
+        image, face_mask = self._page.copy(), np.zeros_like(self._changed)
         image[region] = styler.blend(self._page[region], shrink(face, size), small_alpha, self._options.blend)
-        mask[region] = np.maximum(mask[region], np.ceil(small_alpha * 255).astype(np.uint8))
-        return image, mask
+        face_mask[region] = np.ceil(small_alpha * 255).astype(np.uint8)
+        return DrawnPage(image, np.maximum(self._changed, face_mask), self._page, face_mask)
+
+
+def _mean_gradient(rgb: RGBImage, where: AnyArray) -> float:
+    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    dx, dy = cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)
+    return float(cv2.magnitude(dx, dy)[where].mean())
 
 
 def _should_mirror(child: FloatArray, page: FloatArray) -> bool:

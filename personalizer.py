@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
 import face_geometry as geometry
 import face_slots
 from face_detector import Face, FaceDetector
-from face_drawing import FaceDrawing, Identity, PersonalizeOptions
+from face_drawing import DrawnPage, FaceDrawing, Identity, PersonalizeOptions
 from face_landmarks import FaceLandmarks, FaceMesh, frame_kps
 from face_regions import Frame, longer_side
 from face_slots import FaceSlot
@@ -110,12 +109,12 @@ class Personalizer:
         watch, slot = Stopwatch(), slots[slot_index]
         page_mesh = face_slots.slot_mesh(slot)
         person = self._landmarks.person_mask
-        image, mask = FaceDrawing(identity, page_rgb, page_mesh, options, person=person, watch=watch).draw()
+        drawn = FaceDrawing(identity, page_rgb, page_mesh, options, person=person, watch=watch).draw()
         with watch.stage("quality"):
-            quality, unavailable = self._quality(identity, page_rgb, image, mask, slot)
+            quality, unavailable = self._quality(identity, drawn, slot)
         return PersonalizedPage(
-            image_rgb=image,
-            mask=mask,
+            image_rgb=drawn.image_rgb,
+            mask=drawn.mask,
             slot=slot,
             slot_index=slot_index,
             quality=quality,
@@ -141,36 +140,19 @@ class Personalizer:
         return max(meshes, key=_frontal_size, default=None)
 
     def _quality(
-        self, identity: Identity, page_rgb: RGBImage, image: RGBImage, mask: GrayImage, slot: FaceSlot
+        self, identity: Identity, drawn: DrawnPage, slot: FaceSlot
     ) -> tuple[dict[str, float | None], dict[str, str]]:
         quality: dict[str, float | None] = {
             "slot_score": round(slot.score, 4),
-            "seam_energy": _seam_energy(page_rgb, image, mask),
+            "seam_energy": drawn.seam_energy(),
             "identity_similarity": None,
         }
         if identity.embedding is None:
             return quality, {"identity_similarity": "No face recogniser is installed; see GET /models."}
-        embedding = self._detector.embed(image, slot.kps)
+        embedding = self._detector.embed(drawn.image_rgb, slot.kps)
         quality["identity_similarity"] = round(float(identity.embedding @ embedding), 4)
         return quality, {}
 
 
 def _frontal_size(mesh: FaceMesh) -> float:
     return longer_side(mesh.points) * max(0.05, float(np.cos(np.radians(geometry.head_pose(mesh.points).yaw))) ** 3)
-
-
-def _seam_energy(page_rgb: RGBImage, image: RGBImage, mask: GrayImage) -> float | None:
-    """Mean gradient along the mask's border in the result over the page's own there: about 1 where no seam shows."""
-    if not mask.any():
-        return None
-    x, y, width, height = cv2.boundingRect(mask)
-    box = slice(max(0, y - 4), y + height + 4), slice(max(0, x - 4), x + width + 4)
-    inside = (mask[box] > 0).astype(np.uint8)
-    border = cv2.dilate(inside, np.ones((5, 5), np.uint8)) != cv2.erode(inside, np.ones((5, 5), np.uint8))
-
-    def mean_gradient(rgb: RGBImage) -> float:
-        gray = cv2.cvtColor(np.ascontiguousarray(rgb[box]), cv2.COLOR_RGB2GRAY)
-        dx, dy = cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)
-        return float(cv2.magnitude(dx, dy)[border].mean())
-
-    return round((mean_gradient(image) + 1) / (mean_gradient(page_rgb) + 1), 4)
