@@ -11,7 +11,7 @@ import face_geometry as geometry
 import face_slots
 from face_detector import Face, FaceDetector
 from face_drawing import DrawnPage, FaceDrawing, Identity, PersonalizeOptions
-from face_landmarks import FaceLandmarks, FaceMesh, frame_kps
+from face_landmarks import FaceLandmarks, FaceMesh
 from face_regions import Frame, longer_side
 from face_slots import FaceSlot
 from service.errors import InvalidValueError, NoFaceDetectedError, NoFaceSlotError
@@ -48,29 +48,26 @@ class Personalizer:
     def prepare_identity(self, photo_rgb: RGBImage, *, face_box: FloatArray | None = None) -> Identity:
         """Find the child (the largest frontal face, or the one in `face_box`) and all that pages need of it.
 
-        A photo that shows no face upright is tried on its other sides. Raises NoFaceDetectedError.
+        Raises NoFaceDetectedError.
         """
         watch = Stopwatch()
         with watch.stage("identity"):
-            for turns in range(4 if face_box is None else 1):
-                upright = np.ascontiguousarray(np.rot90(photo_rgb, turns))
-                faces = self._detector.detect(upright)
-                mesh = self._child_mesh(upright, faces, face_box)
-                if mesh is not None:
-                    break
+            faces = self._detector.detect(photo_rgb)
+            if face_box is None:
+                mesh = self._most_frontal(photo_rgb, faces)
             else:
-                raise NoFaceDetectedError()
+                mesh = self._face_inside(photo_rgb, face_box)
             if mesh is None:
-                raise NoFaceDetectedError("No face lies in the given face_box.")
-            frame = Frame.around(mesh.points, 0.6, upright.shape, 1.0)
+                raise NoFaceDetectedError() if face_box is None else NoFaceDetectedError("None lies in face_box.")
+            frame = Frame.around(mesh.points, 0.6, photo_rgb.shape, 1.0)
             size = max(frame.width, frame.height)
             frame = Frame(frame.x, frame.y, frame.width, frame.height, min(1.0, _IDENTITY_PX / size))
-            embedding = self._detector.embed(upright, mesh.kps) if self._detector.embeds else None
+            embedding = self._detector.embed(photo_rgb, mesh.kps) if self._detector.embeds else None
             return Identity(
-                photo_rgb=frame.cut(upright),
+                photo_rgb=frame.cut(photo_rgb),
                 mesh=frame.place(mesh.points[:468]),
                 faces_in_photo=len(faces),
-                exposure=exposure(upright),
+                exposure=exposure(photo_rgb),
                 embedding=embedding,
                 timings_ms=watch.timings_ms,
             )
@@ -123,21 +120,22 @@ class Personalizer:
             faces_in_photo=identity.faces_in_photo,
         )
 
-    def _child_mesh(self, photo_rgb: RGBImage, faces: Sequence[Face], face_box: FloatArray | None) -> FaceMesh | None:
-        if face_box is not None:
-            centres = [(face.bbox[:2] + face.bbox[2:]) / 2 for face in faces]
-            inside = [
-                face
-                for face, centre in zip(faces, centres, strict=True)
-                if (face_box[:2] <= centre).all() and (centre <= face_box[2:]).all()
-            ]
-            kps = inside[0].kps if inside else frame_kps(face_box)
-            return self._landmarks.mesh(photo_rgb, kps)
-        # Among faces at least half as large as the largest, the most frontal one.
+    def _most_frontal(self, photo_rgb: RGBImage, faces: Sequence[Face]) -> FaceMesh | None:
+        """Among the faces at least half as large as the largest, the most frontal one."""
         sizes = [longer_side(face.bbox.reshape(2, 2)) for face in faces]
         candidates = [face for face, size in zip(faces, sizes, strict=True) if size >= 0.5 * max(sizes)][:5]
         meshes = [mesh for face in candidates if (mesh := self._landmarks.mesh(photo_rgb, face.kps)) is not None]
         return max(meshes, key=_frontal_size, default=None)
+
+    def _face_inside(self, photo_rgb: RGBImage, box: FloatArray) -> FaceMesh | None:
+        """The face whose middle lies in the box, looked for at the box's own size: in a large photo it may be small."""
+        frame = Frame.around(box.reshape(2, 2), 0.5, photo_rgb.shape, 1.0)
+        corner = np.array([frame.x, frame.y], np.float32)
+        for face in self._detector.detect(frame.cut(photo_rgb)):
+            middle = (face.bbox[:2] + face.bbox[2:]) / 2 + corner
+            if (box[:2] <= middle).all() and (middle <= box[2:]).all():
+                return self._landmarks.mesh(photo_rgb, face.kps + corner)
+        return None
 
     def _quality(
         self, identity: Identity, drawn: DrawnPage, slot: FaceSlot

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 from uuid import UUID
 
+import numpy as np
+
 from face_slots import FaceSlot
 from personalizer import Identity, PersonalizedPage, PersonalizeOptions, Personalizer
 from service.errors import (
@@ -30,6 +32,8 @@ from utils import FloatArray, Stopwatch
 
 MIN_SIDE_PX = 32
 """A smaller picture holds no face that could be found."""
+PHOTO_SIDE_PX = 1800
+"""Enough of a photo's longer side to find faces in it and to draw the largest slot from the one that is chosen."""
 SUFFIXES: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 """The earliest that ZIP knows: the same pages give the same archive."""
@@ -156,9 +160,9 @@ class Illustrator:
             return image, [FaceSlot.from_json(slot) for slot in template.slots]
         return self._decode(illustration, "illustration", to_srgb=False), None
 
-    def _decode(self, file: BinaryIO, part: str, *, to_srgb: bool) -> DecodedImage:
+    def _decode(self, file: BinaryIO, part: str, *, to_srgb: bool, reduce_to: int | None = None) -> DecodedImage:
         with _naming(part):
-            image = decode_image(file, max_pixels=self.max_pixels, to_srgb=to_srgb)
+            image = decode_image(file, max_pixels=self.max_pixels, to_srgb=to_srgb, reduce_to=reduce_to)
             height, width = image.rgb.shape[:2]
             if min(height, width) < MIN_SIDE_PX:
                 raise ImageUnreadableError(
@@ -167,9 +171,9 @@ class Illustrator:
             return image
 
     def _child(self, photo: BinaryIO, face_box: FloatArray | None) -> Identity:
-        image = self._decode(photo, "child_photo", to_srgb=True)
+        image = self._decode(photo, "child_photo", to_srgb=True, reduce_to=PHOTO_SIDE_PX)
         if face_box is not None:
-            check_box(face_box, image.rgb, name="face_box")
+            face_box = check_box(face_box * np.float32(image.scale), image.rgb, name="face_box")
         return self.personalizer.prepare_identity(image.rgb, face_box=face_box)
 
     def _draw(

@@ -52,6 +52,7 @@ class DecodedImage:
         dpi: horizontal and vertical dots per inch, where the file says so.
         icc_profile: the profile that `rgb` is in, where it isn't plain sRGB.
         format: Pillow's name of the format.
+        scale: pixels here per pixel of the file; below 1 only where `decode_image` was allowed to reduce.
     """
 
     rgb: RGBImage
@@ -59,15 +60,20 @@ class DecodedImage:
     dpi: tuple[float, float] | None
     icc_profile: bytes | None
     format: str
+    scale: float = 1.0
 
 
-def decode_image(data: BinaryIO | bytes, *, max_pixels: int, to_srgb: bool) -> DecodedImage:
+def decode_image(
+    data: BinaryIO | bytes, *, max_pixels: int, to_srgb: bool, reduce_to: int | None = None
+) -> DecodedImage:
     """Decode the first frame of a picture, turned upright by its EXIF orientation.
 
     Args:
         data: the file. A stream is read from where it stands.
         max_pixels: refuse more pixels than this.
         to_srgb: convert by the embedded profile (a photo); otherwise RGB values and profile are kept (a page).
+        reduce_to: a JPEG may be decoded at 1/2, 1/4 or 1/8 as long as its longer side keeps this many pixels: a phone's
+            photo has many times the pixels that its faces need.
 
     Raises:
         UnsupportedImageError: no picture of a format that is taken.
@@ -76,14 +82,18 @@ def decode_image(data: BinaryIO | bytes, *, max_pixels: int, to_srgb: bool) -> D
     """
     stream = io.BytesIO(data) if isinstance(data, bytes) else data
     image = _open(stream, max_pixels)
-    name = image.format or ""
+    name, width = image.format or "", image.width
     try:
+        if reduce_to is not None and max(image.size) > reduce_to:
+            share = reduce_to / max(image.size)
+            image.draft(None, (int(image.width * share), int(image.height * share)))
+        scale = image.width / width
         image.load()
         upright = ImageOps.exif_transpose(image)
         dpi = _dpi(image, upright)
         colour, alpha = _split_alpha(_to_eight_bit(upright))
         rgb, profile = _to_rgb(colour, upright.info.get("icc_profile"), to_srgb=to_srgb)
-        return DecodedImage(np.array(rgb), None if alpha is None else np.array(alpha), dpi, profile, name)
+        return DecodedImage(np.array(rgb), None if alpha is None else np.array(alpha), dpi, profile, name, scale)
     except (ImageUnreadableError, UnsupportedImageError):
         raise
     except Exception as error:  # decoders raise whatever they stumble over

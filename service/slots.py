@@ -37,6 +37,7 @@ SlotSpec: TypeAlias = Box | Points | dict[str, Any]
 SlotChoice: TypeAlias = Annotated[int, Field(ge=0, lt=MAX_SLOTS, strict=True)] | Box | Points
 
 _BOX: TypeAdapter[Box] = TypeAdapter(Box)
+_PLACE: TypeAdapter[Box | Points] = TypeAdapter(Box | Points)
 _CHOICE: TypeAdapter[SlotChoice] = TypeAdapter(SlotChoice)
 SlotSpecs: TypeAlias = Annotated[list[SlotSpec], Len(0, MAX_SLOTS)]
 _SPECS: TypeAdapter[SlotSpecs] = TypeAdapter(SlotSpecs)
@@ -91,6 +92,8 @@ def build_slot(spec: Box | Points | Mapping[str, Any], page_rgb: RGBImage, perso
         InvalidValueError: it doesn't lie in the page, or the points are no face.
     """
     if isinstance(spec, Mapping):
+        if "score" not in spec:  # written by hand, not by this service
+            return build_slot(_best_of(spec), page_rgb, personalizer)
         slot = FaceSlot.from_json(dict(spec))
         _check_centre(slot.bbox, page_rgb)
         return slot
@@ -98,6 +101,15 @@ def build_slot(spec: Box | Points | Mapping[str, Any], page_rgb: RGBImage, perso
         return personalizer.slot_from_box(page_rgb, check_box(np.array(spec, np.float32), page_rgb, name="slot"))
     points = np.array([(p.x, p.y) if isinstance(p, XY) else p for p in spec], np.float32)
     return personalizer.slot_from_points(page_rgb, _check_points(points, page_rgb))
+
+
+def _best_of(spec: Mapping[str, Any]) -> Box | Points:
+    """The most exact of a slot's fields: landmarks, else five points, else the box."""
+    given = next((spec[name] for name in ("landmarks", "kps", "bbox") if spec.get(name) is not None), None)
+    try:
+        return _PLACE.validate_python(given)
+    except ValidationError as error:
+        raise InvalidValueError("slots: a slot has a bbox [x1, y1, x2, y2], kps (5 points) or landmarks.") from error
 
 
 def build_slots(specs: Sequence[SlotSpec], page_rgb: RGBImage, personalizer: Personalizer) -> list[FaceSlot]:

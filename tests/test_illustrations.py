@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from skimage import data
 
-from tests.conftest import encoded
+from tests.conftest import PAGES, encoded
 
 BLANK = encoded(Image.new("RGB", (400, 300), "white"))
 
@@ -210,6 +211,27 @@ def test_slots_can_be_given_with_the_page(app_client: TestClient) -> None:
     assert body["slots"][0]["kps"][0] == [170, 120]
     assert app_client.delete(f"/templates/{body['template_id']}").json() == {"success": True}
     assert app_client.get(f"/templates/{body['template_id']}").status_code == 404
+
+
+def test_the_bundled_slots_can_be_sent_as_they_lie(app_client: TestClient, page: bytes) -> None:
+    stored = json.loads((PAGES / "slots.json").read_text(encoding="utf-8"))[sorted(PAGES.glob("*.png"))[0].name]
+    body = app_client.post(
+        "/upload-illustration-template", files={"file": ("p", page)}, data={"slots": json.dumps(stored)}
+    ).json()
+    assert np.abs(np.array(body["slots"][0]["kps"]) - stored[0]["kps"]).max() < 10
+    app_client.delete(f"/templates/{body['template_id']}")
+
+
+def test_face_box_counts_in_the_pixels_of_the_file_however_large_it_is(app_client: TestClient, page: bytes) -> None:
+    two = Image.new("RGB", (4000, 2000), (128, 128, 128))
+    astronaut = Image.fromarray(data.astronaut())
+    two.paste(astronaut.resize((1800, 1800)), (0, 100))
+    two.paste(astronaut.resize((900, 900)), (2600, 100))
+    sent = encoded(two, "JPEG", quality=90)
+    whole = personalize(app_client, sent, page).json()
+    chosen = personalize(app_client, sent, page, face_box="[2800, 100, 3200, 700]")
+    assert (whole["success"], chosen.status_code) == (True, 200)
+    assert personalize(app_client, sent, page, face_box="[2100, 1500, 2500, 1900]").json()["code"] == "NO_FACE_DETECTED"
 
 
 @pytest.mark.parametrize("slots", ["{}", "[[1,2]]", "[{}]", "[[0,0,NaN,1]]", "[[0,0,9999,9999]]", "[" * 100_000])

@@ -167,3 +167,19 @@ def test_the_same_picture_gives_the_same_bytes() -> None:
 def test_a_page_too_wide_for_webp_is_refused_with_advice() -> None:
     with pytest.raises(InvalidValueError, match="png or jpeg"):
         encode_image(np.zeros((2, 16_384, 3), np.uint8), format="webp")
+
+
+def test_large_jpeg_is_reduced_as_far_as_is_allowed_and_turned_upright() -> None:
+    sideways = Image.new("RGB", (4000, 3000), (200, 30, 30))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(sideways, "JPEG", exif=exif)
+    reduced = decode_image(data, max_pixels=50_000_000, to_srgb=True, reduce_to=1800)
+    assert reduced.rgb.shape == (2000, 1500, 3)
+    assert reduced.scale == 0.5
+    assert decode_image(data, max_pixels=50_000_000, to_srgb=True).scale == 1
+
+
+def test_other_formats_are_never_reduced() -> None:
+    data = encoded(Image.new("RGB", (4000, 100)))
+    assert decode_image(data, max_pixels=50_000_000, to_srgb=True, reduce_to=1800).rgb.shape == (100, 4000, 3)
