@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,7 +86,7 @@ class DrawnPage:
     def seam_energy(self) -> float | None:
         """Mean gradient along the face's border over the page's own there: about 1 where no seam shows.
 
-        None when nothing was drawn, since hair or a hat covers the whole face.
+        None where there is no border: hair or a hat covers the whole face, or the face covers the whole page.
         """
         if not self.face_mask.any():
             return None
@@ -94,6 +95,8 @@ class DrawnPage:
         inside = (self.face_mask[box] > 0).astype(np.uint8)
         ring = np.ones((5, 5), np.uint8)
         border = cv2.dilate(inside, ring) != cv2.erode(inside, ring)
+        if not border.any():
+            return None
         drawn, own = (_mean_gradient(np.ascontiguousarray(rgb[box]), border) for rgb in (self.image_rgb, self.page_rgb))
         return round((drawn + 1) / (own + 1), 4)  # one grey level on both keeps flat pages from dividing by nothing
 
@@ -109,10 +112,14 @@ class FaceDrawing:
         options: PersonalizeOptions,
         *,
         person: Callable[[RGBImage], FloatArray],
+        beside: Executor,
         watch: Stopwatch,
     ) -> None:
-        """`page_mesh`: (468, 3) in page pixels. `person`: segments people in a picture (HxWx3 RGB to HxW 0..1)."""
-        self._identity, self._options, self._watch = identity, options, watch
+        """`page_mesh`: (468, 3) in page pixels. `person`: segments people in a picture (HxWx3 RGB to HxW 0..1).
+
+        `beside` lends threads for what can be done at the same time.
+        """
+        self._identity, self._options, self._watch, self._beside = identity, options, watch, beside
         with watch.stage("skin_tone"):
             toned = with_skin_tone(
                 identity.photo_rgb, identity.mesh, identity.exposure, page_rgb, page_mesh, person=person
@@ -136,12 +143,13 @@ class FaceDrawing:
 
     def draw(self) -> DrawnPage:
         """The whole page with the face in it."""
+        page_measures = self._beside.submit(self._measure_page)
         with self._watch.stage("warp"):
             warped, detail, zone, inside_cm = self._warp()
         with self._watch.stage("measure"):
-            page_light, front, look = self._measure_page()
             photo_light, clean = self._measure_photo(warped, zone)
             keep = np.maximum(detail * clean, self._features(inside_cm))
+            page_light, front, look = page_measures.result()
         with self._watch.stage("relight"):
             face_lab = self._relit(warped, photo_light, page_light, keep, look)
         with self._watch.stage("stylize"):

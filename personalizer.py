@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,9 +42,16 @@ class PersonalizedPage:
 class Personalizer:
     """Puts a child's face on drawn pages. Thread-safe: all state of a call is its own."""
 
-    def __init__(self, *, detector: FaceDetector, landmarks: FaceLandmarks) -> None:
+    def __init__(self, *, detector: FaceDetector, landmarks: FaceLandmarks, threads: int = 2) -> None:
+        """`threads` help the callers' own: photo and page have nothing to do with each other until they meet."""
         self._detector = detector
         self._landmarks = landmarks
+        self.beside = ThreadPoolExecutor(threads, thread_name_prefix="beside")
+        """For work beside the caller's. What runs there must not wait for more of it."""
+
+    def close(self) -> None:
+        """End the helping threads."""
+        self.beside.shutdown()
 
     def prepare_identity(self, photo_rgb: RGBImage, *, face_box: FloatArray | None = None) -> Identity:
         """Find the child (the largest frontal face, or the one in `face_box`) and all that pages need of it.
@@ -53,10 +61,7 @@ class Personalizer:
         watch = Stopwatch()
         with watch.stage("identity"):
             faces = self._detector.detect(photo_rgb)
-            if face_box is None:
-                mesh = self._most_frontal(photo_rgb, faces)
-            else:
-                mesh = self._face_inside(photo_rgb, face_box)
+            mesh = self._most_frontal(photo_rgb, faces) if face_box is None else self._inside(photo_rgb, face_box)
             if mesh is None:
                 raise NoFaceDetectedError() if face_box is None else NoFaceDetectedError("None lies in face_box.")
             frame = Frame.around(mesh.points, 0.6, photo_rgb.shape, 1.0)
@@ -106,7 +111,8 @@ class Personalizer:
         watch, slot = Stopwatch(), slots[slot_index]
         page_mesh = face_slots.slot_mesh(slot)
         person = self._landmarks.person_mask
-        drawn = FaceDrawing(identity, page_rgb, page_mesh, options, person=person, watch=watch).draw()
+        drawing = FaceDrawing(identity, page_rgb, page_mesh, options, person=person, beside=self.beside, watch=watch)
+        drawn = drawing.draw()
         with watch.stage("quality"):
             quality, unavailable = self._quality(identity, drawn, slot)
         return PersonalizedPage(
@@ -127,7 +133,7 @@ class Personalizer:
         meshes = [mesh for face in candidates if (mesh := self._landmarks.mesh(photo_rgb, face.kps)) is not None]
         return max(meshes, key=_frontal_size, default=None)
 
-    def _face_inside(self, photo_rgb: RGBImage, box: FloatArray) -> FaceMesh | None:
+    def _inside(self, photo_rgb: RGBImage, box: FloatArray) -> FaceMesh | None:
         """The face whose middle lies in the box, looked for at the box's own size: in a large photo it may be small."""
         frame = Frame.around(box.reshape(2, 2), 0.5, photo_rgb.shape, 1.0)
         corner = np.array([frame.x, frame.y], np.float32)

@@ -67,12 +67,7 @@ def get_personalizer(state: StateDep) -> Personalizer:
 
 def get_illustrator(state: StateDep) -> Illustrator:
     """The main job on files."""
-    return Illustrator(
-        personalizer=state.personalizer,
-        storage=state.storage,
-        max_pixels=state.settings.max_pixels,
-        photo_threads=state.photo_threads,
-    )
+    return Illustrator(personalizer=state.personalizer, storage=state.storage, max_pixels=state.settings.max_pixels)
 
 
 def get_timings(request: Request) -> dict[str, float]:

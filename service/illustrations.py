@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, wait
+from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
@@ -65,14 +65,10 @@ class Result:
 class Illustrator:
     """The main job on files. Thread-safe."""
 
-    def __init__(
-        self, *, personalizer: Personalizer, storage: LocalStorage, max_pixels: int, photo_threads: Executor
-    ) -> None:
-        """`photo_threads` prepare the child while the calling thread prepares the page."""
+    def __init__(self, *, personalizer: Personalizer, storage: LocalStorage, max_pixels: int) -> None:
         self.personalizer = personalizer
         self.storage = storage
         self.max_pixels = max_pixels
-        self._photo_threads = photo_threads
 
     def personalize(
         self, photo: BinaryIO, illustration: BinaryIO | UUID, *, choice: PageChoice, face_box: FloatArray | None
@@ -83,8 +79,7 @@ class Illustrator:
             ServiceError: one of the image, face, slot or storage errors.
         """
         clock = Stopwatch()
-        # The photo and the page have nothing to do with each other until they meet: each has a thread of its own.
-        child = self._photo_threads.submit(self._child, photo, face_box)
+        child = self.personalizer.beside.submit(self._child, photo, face_box)
         try:
             with clock.stage("decode"):
                 page, stored_slots = self._page(illustration)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
@@ -38,7 +37,6 @@ class State:
     landmarks: FaceLandmarks
     detector: FaceDetector
     personalizer: Personalizer
-    photo_threads: ThreadPoolExecutor
 
 
 @asynccontextmanager
@@ -60,7 +58,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         with suppress(asyncio.CancelledError):
             await sweeper
         await asyncio.to_thread(state.pool.close)
-        state.photo_threads.shutdown()
+        state.personalizer.close()
         state.landmarks.close()
 
 
@@ -90,8 +88,7 @@ def _build(settings: Settings) -> State:
         models=ModelStore(settings.models_dir),
         landmarks=landmarks,
         detector=detector,
-        personalizer=Personalizer(detector=detector, landmarks=landmarks),
-        photo_threads=ThreadPoolExecutor(settings.max_workers, thread_name_prefix="photo"),
+        personalizer=Personalizer(detector=detector, landmarks=landmarks, threads=settings.max_workers),
     )
 
 
