@@ -49,6 +49,7 @@ _PRESENCE_THRESHOLD = 0.5
 _NMS_OVERLAP = 0.5
 _SURE_SCORE = 0.87  # no upside-down face and no texture was seen above 0.84, upright faces seldom lie below
 _LOOK_SCALE = 2.2  # crop side over the face's longer side at a second look: where both ranges see best
+_CERTAINTY_SCALES = (1.6, 5.0)  # the same; animals lose at 1.6, textures at 5
 _LEAST_LOOK = 0.65  # mean score of both ranges there: 98 % of faces and drawings are above, 90 % of other things below
 _MOST_MISSES = 6  # a texture that looks like faces and never is one: leave it
 _TURN_GAIN = 0.05  # a face counts as turned only where it looks clearly better that way up
@@ -144,6 +145,17 @@ class FaceLandmarks:
         """Fit the mesh to the face around `kps` (5, 2), at any size and tilt; None where there is no face."""
         return self._fit_mesh(image_rgb, frame_from_kps(kps))
 
+    def certainty(self, image_rgb: RGBImage, mesh: FaceMesh) -> float:
+        """0..1: how sure the short range is of a meshed face, shown to it upright, once large and once small.
+
+        Unlike a detection's score it doesn't depend on the size of the picture around the face.
+        """
+        frame, scores = _frame_of(mesh), []
+        for scale in _CERTAINTY_SCALES:
+            crop = warp_area(image_rgb, frame.to_crop(scale, _MESH_INPUT), _MESH_INPUT)
+            scores.append(_central(_run_detector(self._short_range, crop)).score)
+        return float(np.mean(scores))
+
     def person_mask(self, image_rgb: RGBImage) -> FloatArray:
         """HxW float32 0..1: how much each pixel belongs to a person (selfie segmentation, 256x256 inside)."""
         height, width = image_rgb.shape[:2]
@@ -197,10 +209,7 @@ class FaceLandmarks:
         """What both ranges see of a face that should stand upright in the middle of `frame`: their mean score."""
         to_crop = frame.to_crop(_LOOK_SCALE, _MESH_INPUT)
         crop = warp_area(image_rgb, to_crop, _MESH_INPUT)
-        seen = []
-        for pool in (self._short_range, self._full_range):
-            central = [face for face in _run_detector(pool, crop) if _is_central(face, _MESH_INPUT)]
-            seen.append(max(central, key=lambda face: face.score, default=_NO_FACE))
+        seen = [_central(_run_detector(pool, crop)) for pool in (self._short_range, self._full_range)]
         best = max(seen, key=lambda face: face.score)
         points = cv2.transform(best.kps[None], cv2.invertAffineTransform(to_crop))[0]
         return _candidate(points, float(np.mean([face.score for face in seen])))
@@ -265,9 +274,11 @@ def _candidate(points: FloatArray, score: float) -> FaceBox:
     return FaceBox(np.concatenate([frame.center - half, frame.center + half]), points.astype(np.float32), score)
 
 
-def _is_central(candidate: FaceBox, size: int) -> bool:
-    """Whether a candidate lies in the middle of a square picture."""
-    return bool((abs(candidate.kps[:4].mean(axis=0) - size / 2) < size / 5).all())
+def _central(candidates: list[FaceBox]) -> FaceBox:
+    """The best candidate in the middle of a crop of the mesh's input size."""
+    middle, reach = _MESH_INPUT / 2, _MESH_INPUT / 5
+    central = [face for face in candidates if (abs(face.kps[:4].mean(axis=0) - middle) < reach).all()]
+    return max(central, key=lambda face: face.score, default=_NO_FACE)
 
 
 def _area(bbox: FloatArray) -> float:
