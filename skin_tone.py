@@ -13,7 +13,8 @@ from utils import FloatArray, GrayImage, RGBImage, as_float, lab_from_rgb, rgb_f
 _MEASURE_PX = 96
 _GAMMA = 2.2
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
-_DARK_SKIN, _DEPTH_RANGE = 0.28, 0.16  # luminance relative to the picture's bright parts; fair skin is above 0.28
+_LIGHT_ITA, _BROWN_ITA = 41.0, 0.0
+"""Individual typology angle in degrees (Chardon, 1991): above 41 skin is called light, 28 to 10 tan, below 10 brown."""
 _LEAST_DIFFERENCE = 0.05
 
 
@@ -44,13 +45,10 @@ def with_skin_tone(
         return None
     frame = Frame.around(page_mesh, 0.8, page_rgb.shape, _MEASURE_PX / longer_side(page_mesh))
     region, matte = page_rgb[frame.region], _skin_matte(page_rgb, page_mesh, frame, person)
-    lab = lab_from_rgb(region)
-    brightness = float((child @ _LUMINANCE) / (drawn @ _LUMINANCE)) ** weight
-    # CIE L* is 116 Y^(1/3) - 16: a factor on luminance is its cube root on L* + 16.
-    lab[..., 0] = (lab[..., 0] + 16) * brightness ** (1 / 3) - 16
-    lab[..., 1:] *= float(np.clip(_chroma(child) / max(_chroma(drawn), 1.0), 0.5, 2.0)) ** weight
+    darker = child @ _LUMINANCE < drawn @ _LUMINANCE
+    recoloured = _stained(region, child, drawn, weight) if darker else _bleached(region, child, drawn, weight)
     toned, mask = page_rgb.copy(), np.zeros(page_rgb.shape[:2], np.uint8)
-    mixed = region + matte[..., None] * (rgb_from_lab(lab) - region)
+    mixed = region + matte[..., None] * (recoloured - region)
     toned[frame.region] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
     mask[frame.region] = np.ceil(matte * 255).astype(np.uint8)
     return toned, mask
@@ -79,12 +77,33 @@ def _skin_matte(
     return smoothstep((matte - 0.1) / 0.7)
 
 
+def _stained(region: RGBImage, child: FloatArray, drawn: FloatArray, weight: float) -> FloatArray:
+    """Darker skin: melanin takes a share of each colour of the light, so the page's light keeps its own tint."""
+    return as_float(region * (child / drawn) ** (weight / _GAMMA))
+
+
+def _bleached(region: RGBImage, child: FloatArray, drawn: FloatArray, weight: float) -> FloatArray:
+    """Fairer skin, by lightness and chroma: the inverse of staining would blow small tints of dark skin up."""
+    lab = lab_from_rgb(region)
+    brightness = float((child @ _LUMINANCE) / (drawn @ _LUMINANCE)) ** weight
+    # CIE L* is 116 Y^(1/3) - 16: a factor on luminance is its cube root on L* + 16.
+    lab[..., 0] = (lab[..., 0] + 16) * brightness ** (1 / 3) - 16
+    lab[..., 1:] *= float(np.clip(_chroma(child) / max(_chroma(drawn), 1.0), 0.5, 2.0)) ** weight
+    return rgb_from_lab(lab)
+
+
 def _depth(reflectance: FloatArray) -> float:
-    """0 for fair to 1 for dark skin."""
-    return float(smoothstep((_DARK_SKIN - reflectance @ _LUMINANCE) / _DEPTH_RANGE))
+    """0 for fair to 1 for brown and dark skin, by its typology angle, which weighs lightness against yellow."""
+    lightness, _, b = _lab(reflectance)
+    angle = float(np.degrees(np.arctan2(lightness - 50, max(b, 1.0))))
+    return float(smoothstep(np.array((_LIGHT_ITA - angle) / (_LIGHT_ITA - _BROWN_ITA))))
 
 
 def _chroma(reflectance: FloatArray) -> float:
-    """CIE Lab chroma of a linear RGB colour (3,)."""
-    encoded = (255 * np.clip(reflectance, 0, 1) ** (1 / _GAMMA)).astype(np.float32)
-    return float(np.hypot(*lab_from_rgb(encoded[None, None])[0, 0, 1:]))
+    return float(np.hypot(*_lab(reflectance)[1:]))
+
+
+def _lab(reflectance: FloatArray) -> FloatArray:
+    """(3,) CIE Lab of a linear RGB colour (3,)."""
+    encoded = as_float(255 * np.clip(reflectance, 0, 1) ** (1 / _GAMMA))
+    return as_float(lab_from_rgb(encoded[None, None])[0, 0])
