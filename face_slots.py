@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from face_regions import Frame, longer_side, skin_core
 from service.errors import InvalidValueError
 from utils import FloatArray, RGBImage, as_float
 
+_HEX_COLOUR = re.compile("#[0-9a-f]{6}")
 _PALETTE_COLOURS = 8
 _MIN_FACE_PX = 12.0
 _ANIMAL_CERTAINTY, _CHILD_CERTAINTY = 0.75, 0.92
@@ -67,7 +69,7 @@ class FaceSlot:
             score=float(_numbers(data, "score", ())),
             roll_deg=float(_numbers(data, "roll_deg", ())),
             yaw_deg=float(_numbers(data, "yaw_deg", ())),
-            palette=tuple(str(colour) for colour in data.get("palette") or ()),
+            palette=_colours(data),
             skin_lab=None if data.get("skin_lab") is None else tuple(_numbers(data, "skin_lab", (3,)).tolist()),
         )
 
@@ -226,18 +228,23 @@ def _fills(outer: FloatArray, inner: FloatArray) -> bool:
     return 0.4 < ratio < 2.5
 
 
+def _colours(data: Mapping[str, Any]) -> tuple[str, ...]:
+    colours = data.get("palette") or []
+    if not isinstance(colours, list) or not all(isinstance(c, str) and _HEX_COLOUR.fullmatch(c) for c in colours):
+        raise InvalidValueError("A slot's palette must be a list of colours like #a0b1c2.")
+    return tuple(colours)
+
+
 def _numbers(data: Mapping[str, Any], name: str, shape: tuple[int | None, ...]) -> FloatArray:
+    """A field of a stored slot as float32 of the given shape; None stands for 2 or 3 coordinates."""
     try:
         values = np.array(data[name], np.float32)
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidValueError(f"A slot's {name} is missing or not a list of numbers.") from error
     fits = values.ndim == len(shape) and all(
-        want in (None, have) for want, have in zip(shape, values.shape, strict=True)
+        have in ((2, 3) if want is None else (want,)) for want, have in zip(shape, values.shape, strict=True)
     )
     if not fits or not np.isfinite(values).all():
         wanted = "x".join("2 or 3" if n is None else str(n) for n in shape) or "one"
         raise InvalidValueError(f"A slot's {name} must be {wanted} finite numbers.")
     return values
-
-
-Slots = Sequence[FaceSlot]
