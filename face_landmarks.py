@@ -125,8 +125,8 @@ class FaceLandmarks:
         A face's points are in the order of the person upright: for a turned face, too, the eye and the mouth corner
         come first that are on the left when the face is turned upright. `threshold` is the least score, 0..1.
 
-        Both detection ranges look at the whole picture. As long as nothing is found (or throughout if `thorough` asks
-        for small faces beside large ones) they look further: at a padded copy, for close-ups that fill the frame; at
+        The detectors look at the whole picture. As long as nothing is found (or throughout if `thorough` asks for
+        small faces beside large ones) they look further: at a padded copy, for close-ups that fill the frame; at
         copies turned by quarters; at overlapping tiles of a half and then a fifth of the longer side. That finds
         upright faces from a seventy-fifth of the longer side (24 pixels below 1920, 40 in 3000) and turned ones from a
         sixteenth. The mesh makes every candidate's points exact, and a second look settles what is doubtful.
@@ -170,11 +170,14 @@ class FaceLandmarks:
         """Candidates in one view, in image pixels; their kps are MediaPipe's six."""
         crop, scale = window(halved, view.window)
         turned = np.ascontiguousarray(np.rot90(crop, view.turns))
+        found = _run_detector(self._full_range, turned)
+        # The short range adds faces that fill the view, where there is no room for others, and certainty.
+        if not (view.small_faces or (found and all(face.score >= _SURE_SCORE for face in found))):
+            found += _run_detector(self._short_range, turned)
         origin = np.array(view.window[:2], np.float32)
         return [
             _candidate(unturned(face.kps, crop.shape, view.turns) / scale + origin, face.score)
-            for pool in ((self._full_range,) if view.small_faces else (self._short_range, self._full_range))
-            for face in _run_detector(pool, turned)
+            for face in found
             if face.score >= threshold
         ]
 
