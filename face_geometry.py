@@ -32,12 +32,13 @@ RIGHT_CHEEK = (345, 346, 347, 329, 371, 423, 426, 436, 416, 376, 352)
 NOSE_BRIDGE = (168, 122, 196, 3, 51, 45, 4, 275, 281, 248, 419, 351)
 
 _MESH = 468
+_DEPTH_ROUNDS = 20  # brings a yaw of 35 degrees back from a flat mesh
 _RING_SCALE = 1.3  # the mesh continued beyond the oval, so that filters near its border see plausible pixels
 
 
 @dataclass(frozen=True, slots=True)
 class HeadPose:
-    """Degrees as seen in the image: yaw > 0 looks to the image's right, pitch > 0 down, roll > 0 tilts clockwise."""
+    """Degrees: roll > 0 tilts clockwise in the image; with the roll undone, yaw > 0 looks right and pitch > 0 down."""
 
     yaw: float
     pitch: float
@@ -49,10 +50,12 @@ def head_pose(points: FloatArray) -> HeadPose:
     _, rotation, _ = similarity_3d(mean_shape(), points[:_MESH])
     # The mean face looks along -z; its forward and right axes, rotated, give the angles directly.
     forward, right = -rotation[:, 2], rotation[:, 0]
+    across, down = right[:2] / max(float(np.hypot(*right[:2])), 1e-6)
+    forward_x, forward_y = across * forward[0] + down * forward[1], across * forward[1] - down * forward[0]
     return HeadPose(
-        yaw=float(np.degrees(np.arctan2(forward[0], -forward[2]))),
-        pitch=float(np.degrees(np.arcsin(np.clip(forward[1], -1, 1)))),
-        roll=float(np.degrees(np.arctan2(right[1], right[0]))),
+        yaw=float(np.degrees(np.arctan2(forward_x, -forward[2]))),
+        pitch=float(np.degrees(np.arcsin(np.clip(forward_y, -1, 1)))),
+        roll=float(np.degrees(np.arctan2(down, across))),
     )
 
 
@@ -99,9 +102,15 @@ def mean_mesh_at(kps: FloatArray) -> FloatArray:
 
 
 def with_depth(points: FloatArray) -> FloatArray:
-    """(468, 3): a flat mesh (468, 2) with the depth that the average face has at its size and roll."""
-    depth = mean_mesh_at(five_points(points))[:, 2:]
-    return np.concatenate([points, depth], axis=1).astype(np.float32)
+    """(468, 3): a flat mesh (468, 2) with the depth that the average face has in the same pose and size.
+
+    Pose and depth each follow from the other: fitted in turns, from the frontal depth on, until both stand.
+    """
+    mesh = np.concatenate([points, mean_mesh_at(five_points(points))[:, 2:]], axis=1).astype(np.float32)
+    for _ in range(_DEPTH_ROUNDS):
+        scale, rotation, shift = similarity_3d(mean_shape(), mesh)
+        mesh[:, 2] = (scale * mean_shape() @ rotation.T + shift)[:, 2]
+    return mesh
 
 
 @cache
@@ -161,7 +170,7 @@ def mirrored_index() -> AnyArray:
 
 @cache
 def mesh_triangles() -> AnyArray:
-    """(898, 3) int: the mesh's faces, eyes and mouth closed, wound alike so that all normals point outwards."""
+    """(898, 3) int: the mesh's faces, eyes and mouth closed."""
     neighbours: dict[int, set[int]] = {}
     for a, b in mesh_edges():
         neighbours.setdefault(a, set()).add(b)
@@ -172,13 +181,7 @@ def mesh_triangles() -> AnyArray:
     faces = [clique for clique in cliques if any(shared[edge] <= 2 for edge in combinations(clique, 2))]
     for ring in (LEFT_EYE, RIGHT_EYE, MOUTH_OPENING):
         faces += _close_ring(ring)
-    triangles = np.array(sorted(faces), np.int32)
-    corners = mean_shape()[triangles]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    head_centre = np.array([0, 0, 6], np.float32)
-    inwards = ((corners.mean(axis=1) - head_centre) * normals).sum(axis=1) < 0
-    triangles[inwards] = triangles[inwards][:, ::-1]
-    return triangles
+    return np.array(sorted(faces), np.int32)
 
 
 def _close_ring(ring: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -196,18 +199,6 @@ def mirror_mesh(points: FloatArray, width: int) -> FloatArray:
     flipped = points[:_MESH][mirrored_index()].copy()
     flipped[:, 0] = width - 1 - flipped[:, 0]
     return flipped
-
-
-def facing(points: FloatArray) -> FloatArray:
-    """(468,) -1..1: how much the surface at each point faces the viewer (1 head-on, 0 edge-on)."""
-    corners = points[:_MESH][mesh_triangles()]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    total = np.zeros((_MESH, 3), np.float32)
-    for corner in range(3):
-        np.add.at(total, mesh_triangles()[:, corner], normals)
-    total /= np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-9)
-    return -total[:, 2]
 
 
 def with_outer_ring(points: FloatArray) -> FloatArray:
