@@ -161,12 +161,18 @@ def test_a_photo_that_ends_in_the_hair_or_at_the_forehead(salon: Salon, top: int
     assert mesh.presence > 0.5
 
 
-def test_a_photo_of_nothing_but_the_face(salon: Salon) -> None:
+def test_drawn_hair_and_hats_go_even_where_no_hair_of_the_child_covers_them(salon: Salon) -> None:
+    """A photo of nothing but the face."""
     x1, y1 = salon.child.mesh[:, :2].min(axis=0).astype(int)
     x2, y2 = salon.child.mesh[:, :2].max(axis=0).astype(int)
-    face = np.ascontiguousarray(salon.child.photo_rgb[y1 : y2 + 1, x1 : x2 + 1])
-    child = salon.personalizer.prepare_identity(face)
-    salon.draw("kite_hill", child)
+    child = salon.personalizer.prepare_identity(np.ascontiguousarray(salon.child.photo_rgb[y1 : y2 + 1, x1 : x2 + 1]))
+    head = np.s_[130:280, 130:380]
+    for name, least in (("kite_hill", 8000), ("snowy_night", 5000)):
+        was, now = (lab_from_rgb(picture[head]) for picture in (salon.pages[name], salon.draw(name, child)))
+        a, b = was[..., 1], was[..., 2]
+        worn = (a > 24) & (b > 20) if name == "kite_hill" else (a < -8) & (b < 0) & (was[..., 0] > 25)
+        assert worn.sum() > least
+        assert (np.abs(now - was).max(axis=2) < 6)[worn].mean() < 0.1
 
 
 def test_a_five_point_slot_takes_a_head_too(salon: Salon) -> None:

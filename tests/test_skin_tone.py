@@ -106,6 +106,16 @@ def test_a_fair_child_lightens_a_dark_page(landmarks: FaceLandmarks) -> None:
     np.testing.assert_array_equal(picture[mask == 0], page[mask == 0])
 
 
+def test_a_background_of_skin_colour_beside_the_face_is_no_skin(landmarks: FaceLandmarks) -> None:
+    page = drawn_page("treasure_island")
+    page[440:760, 650:1000] = (205, 140, 100)
+    answer = toned(landmarks, drawn_page("snowy_night"), page)
+    assert answer is not None
+    cheek, sand = np.s_[560:600, 600:630], np.s_[500:640, 670:760]
+    assert lightness(answer[0], cheek) < lightness(page, cheek) - 8
+    np.testing.assert_array_equal(answer[0][sand], page[sand])
+
+
 def test_shading_survives_a_change_of_tone(landmarks: FaceLandmarks) -> None:
     """The neck is in the chin's shadow before and after, and the hue stays that of skin."""
     page = drawn_page("kite_hill")
