@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from face_landmarks import FaceLandmarks
+from face_landmarks import FaceLandmarks, FaceMesh
 from service.errors import ModelUnavailableError
 from service.model_store import locate_pack
 from utils import FloatArray, RGBImage
@@ -38,6 +38,7 @@ class Face:
         gender: "M" or "F" as it appears to the model, or None.
         age: years as they appear to the model, or None.
         unavailable: for each field that is None, the reason.
+        mesh: the dense mesh, where the engine fits one to every face on its way.
     """
 
     bbox: FloatArray
@@ -47,6 +48,7 @@ class Face:
     gender: Literal["M", "F"] | None = None
     age: int | None = None
     unavailable: Mapping[str, str] = field(default_factory=dict)
+    mesh: FaceMesh | None = None
 
 
 class FaceDetector(ABC):
@@ -106,7 +108,7 @@ class MediaPipeDetector(FaceDetector):
 
     def detect(self, image_rgb: RGBImage, *, threshold: float | None = None) -> list[Face]:
         boxes = self._landmarks.detect(image_rgb, threshold=self._det_threshold if threshold is None else threshold)
-        return [Face(box.bbox, box.kps, box.score, unavailable=NOT_ASKED_FOR) for box in boxes]
+        return [Face(box.bbox, box.kps, box.score, unavailable=NOT_ASKED_FOR, mesh=box.mesh) for box in boxes]
 
     def analyze(self, image_rgb: RGBImage, *, threshold: float | None = None) -> list[Face]:
         unavailable = dict.fromkeys(("embedding", "gender", "age"), self._why_none)

@@ -58,15 +58,6 @@ _WHOLE_IMAGE = rect_pb2.NormalizedRect(x_center=0.5, y_center=0.5, width=1, heig
 
 
 @dataclass(frozen=True, slots=True)
-class FaceBox:
-    """A face: bbox (4,) x1, y1, x2, y2 and kps (5, 2), float32 pixels; score 0..1."""
-
-    bbox: FloatArray
-    kps: FloatArray
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
 class FaceMesh:
     """478 points (468 of the face, 10 of the irises).
 
@@ -87,6 +78,16 @@ class FaceMesh:
         """(4,) x1, y1, x2, y2 around the points."""
         xy = self.points[:, :2]
         return np.concatenate([xy.min(axis=0), xy.max(axis=0)]).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class FaceBox:
+    """A face: bbox (4,) x1, y1, x2, y2 and kps (5, 2), float32 pixels; score 0..1; the mesh that confirmed it."""
+
+    bbox: FloatArray
+    kps: FloatArray
+    score: float
+    mesh: FaceMesh | None = None
 
 
 _NO_FACE = FaceBox(np.zeros(4, np.float32), np.zeros((6, 2), np.float32), 0.0)
@@ -206,7 +207,7 @@ class FaceLandmarks:
             mesh, score = self._fit_mesh(image_rgb, frame_from_detection(best.kps)), max(score, best.score)
         if mesh is None or mesh.presence < _PRESENCE_THRESHOLD:
             return None
-        return FaceBox(mesh.bbox, mesh.kps, score)
+        return FaceBox(mesh.bbox, mesh.kps, score, mesh)
 
     def _look(self, image_rgb: RGBImage, frame: FaceFrame) -> FaceBox:
         """What both ranges see of a face that should stand upright in the middle of `frame`: their mean score."""

@@ -18,6 +18,7 @@ from utils import FloatArray, RGBImage, as_float
 
 _HEX_COLOUR = re.compile("#[0-9a-f]{6}")
 _PALETTE_COLOURS = 8
+_PALETTE_SAMPLES = 1500
 _MIN_FACE_PX = 12.0
 _ANIMAL_CERTAINTY, _CHILD_CERTAINTY = 0.75, 0.92
 _LARGE_RESIDUAL = 0.1  # of the face's size
@@ -77,11 +78,8 @@ class FaceSlot:
 def find_slots(landmarks: FaceLandmarks, page_rgb: RGBImage, *, thorough: bool = False) -> list[FaceSlot]:
     """Faces drawn on the page, the best first; `thorough` also finds small ones beside large ones."""
     faces = landmarks.detect(page_rgb, threshold=0.35, thorough=thorough)
-    slots = []
-    for face in faces:
-        mesh = landmarks.mesh(page_rgb, face.kps)
-        if mesh is not None:
-            slots.append(_slot_from_mesh(page_rgb, mesh, slot_score(landmarks.certainty(page_rgb, mesh), mesh)))
+    meshes = [face.mesh for face in faces if face.mesh is not None]
+    slots = [_slot_from_mesh(page_rgb, mesh, slot_score(landmarks.certainty(page_rgb, mesh), mesh)) for mesh in meshes]
     # Among people the largest comes first, but an animal that is twice as large as the child beside it does not.
     return sorted(slots, key=lambda slot: -slot.score * longer_side(slot.bbox.reshape(2, 2)) ** _SIZE_WEIGHT)
 
@@ -193,7 +191,8 @@ def _palette(pixels: RGBImage) -> tuple[str, ...]:
     """The dominant colours (k-means in Lab, fixed seed), the most frequent first, as #rrggbb."""
     if len(pixels) < _PALETTE_COLOURS:
         return ()
-    lab = cv2.cvtColor(pixels[None], cv2.COLOR_RGB2LAB)[0].astype(np.float32)
+    sample = pixels[:: max(1, len(pixels) // _PALETTE_SAMPLES)]
+    lab = cv2.cvtColor(sample[None], cv2.COLOR_RGB2LAB)[0].astype(np.float32)
     cv2.setRNGSeed(0)
     criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 1.0)
     _, labels, centres = cv2.kmeans(lab, _PALETTE_COLOURS, None, criteria, 1, cv2.KMEANS_PP_CENTERS)

@@ -130,8 +130,8 @@ class Personalizer:
         """Among the faces at least half as large as the largest, the most frontal one."""
         sizes = [longer_side(face.bbox.reshape(2, 2)) for face in faces]
         candidates = [face for face, size in zip(faces, sizes, strict=True) if size >= 0.5 * max(sizes)][:5]
-        meshes = [mesh for face in candidates if (mesh := self._landmarks.mesh(photo_rgb, face.kps)) is not None]
-        return max(meshes, key=_frontal_size, default=None)
+        meshes = [face.mesh or self._landmarks.mesh(photo_rgb, face.kps) for face in candidates]
+        return max(filter(None, meshes), key=_frontal_size, default=None)
 
     def _inside(self, photo_rgb: RGBImage, box: FloatArray) -> FaceMesh | None:
         """The face whose middle lies in the box, looked for at the box's own size: in a large photo it may be small."""

@@ -89,10 +89,11 @@ def decode_image(
             image.draft(None, (int(image.width * share), int(image.height * share)))
         scale = image.width / width
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        dpi = _dpi(image, upright)
-        colour, alpha = _split_alpha(_to_eight_bit(upright))
-        rgb, profile = _to_rgb(colour, upright.info.get("icc_profile"), to_srgb=to_srgb)
+        stored_size = image.size
+        ImageOps.exif_transpose(image, in_place=True)
+        dpi = _dpi(image, turned=image.size != stored_size)
+        colour, alpha = _split_alpha(_to_eight_bit(image))
+        rgb, profile = _to_rgb(colour, image.info.get("icc_profile"), to_srgb=to_srgb)
         return DecodedImage(np.array(rgb), None if alpha is None else np.array(alpha), dpi, profile, name, scale)
     except (ImageUnreadableError, UnsupportedImageError):
         raise
@@ -154,12 +155,11 @@ def _too_large(max_pixels: int) -> ImageTooLargeError:
     )
 
 
-def _dpi(image: Image.Image, upright: Image.Image) -> tuple[float, float] | None:
+def _dpi(image: Image.Image, *, turned: bool) -> tuple[float, float] | None:
     dpi = image.info.get("dpi")
     if not dpi or not all(np.isfinite(float(value)) and 1 <= float(value) <= 100_000 for value in dpi):
         return None
     horizontal, vertical = float(dpi[0]), float(dpi[1])
-    turned = image.size != upright.size
     return (vertical, horizontal) if turned else (horizontal, vertical)
 
 
@@ -191,7 +191,7 @@ def _to_rgb(image: Image.Image, profile: bytes | None, *, to_srgb: bool) -> tupl
         if converted is not None:
             return converted, None
     fits_rgb = profile is not None and profile[16:20] == b"RGB " and image.mode != "CMYK"
-    return image.convert("RGB"), profile if fits_rgb and not to_srgb else None
+    return image if image.mode == "RGB" else image.convert("RGB"), profile if fits_rgb and not to_srgb else None
 
 
 def _by_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
