@@ -173,12 +173,21 @@ class FaceDrawing:
         if scale < 0.8:  # remap samples single pixels: shrink first or fine texture turns into noise
             frame = Frame(0, 0, photo.shape[1], photo.shape[0], scale)
             photo, mesh = frame.cut(photo), frame.place(mesh)
-        raster = geometry.MeshRaster(geometry.with_outer_ring(self._target), self._work.shape)
         weights = np.stack([geometry.detail_weight(), geometry.strand_zone(), geometry.inside_cm()], axis=1)
         values = np.concatenate([geometry.with_outer_ring(mesh)[:, :2], geometry.ringed(weights, -1)], axis=1)
-        map_x, map_y, detail, zone, inside_cm = (np.ascontiguousarray(f) for f in raster.interpolate(values))
+        map_x, map_y, detail, zone, inside_cm = self._over_pixels(values)
         warped = cv2.remap(photo, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return warped, np.clip(detail, 0, 1), np.clip(zone, 0, 1), inside_cm
+
+    def _over_pixels(self, values: FloatArray) -> list[FloatArray]:
+        """Values of the ringed mesh's points (504, C) as C fields over the work frame.
+
+        Rasterised at half size: the fields are smooth, and the resampling rounds the creases between triangles.
+        """
+        height, width = self._work.shape
+        half = Frame(0, 0, width, height, 0.5)
+        raster = geometry.MeshRaster(half.place(geometry.with_outer_ring(self._target)), half.shape)
+        return [cv2.resize(field, (width, height)) for field in raster.interpolate(values)]
 
     def _measure_page(self) -> tuple[FloatArray, FloatArray, styler.PageLook]:
         """The page's light on bare skin and what is in front of the face (both in the work frame), and its look."""
