@@ -12,6 +12,7 @@ import face_geometry as geometry
 import illustration_styler as styler
 from face_landmarks import five_points
 from face_regions import Frame, bare_face, bare_skin, feature_mask, longer_side, skin_core, skin_likelihood
+from service.errors import InvalidValueError
 from utils import FloatArray, GrayImage, RGBImage, as_float, lab_from_rgb, rgb_from_lab, shrink, smoothstep
 
 _SEGMENT_PX = 128  # face size at which heads are cut out; people are segmented at 256x256 anyway
@@ -19,6 +20,7 @@ _DRAW_PX = 320
 _MARGIN = 0.8  # of the face's size, around it: room for hair
 _HAIR_SPREAD = np.array([24.0, 12.0, 14.0], np.float32)  # Lab: lights and shadows of one head of hair
 _MOST_GROWTH = 1.22
+_MOST_CUT = 0.15  # of the face's size: how wide the head may be where the photo ends; more leaves a flat skull
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ def with_head(
 
     Meshes are (468, 3) in pixels of their pictures. `person` segments people (HxWx3 RGB to HxW 0..1). `stylize` draws a
     Lab picture of a given face size in the page's look. Hats and hoods go with the drawn hair.
+
+    Raises InvalidValueError when the photo cuts the head off at the top.
     """
     face = longer_side(page_mesh)
     work = Frame.around(page_mesh, _MARGIN, page_rgb.shape, min(8.0, max(1.0, np.ceil(_DRAW_PX / face))))
@@ -94,6 +98,10 @@ def _child_head(
     matte = np.zeros(photo.shape[:2], np.float32)
     local = _head_matte(crop, placed, person, _PHOTO_CUT)
     matte[small.region] = cv2.resize(local, (small.width, small.height))
+    if (matte[0] > 0.5).sum() > _MOST_CUT * longer_side(mesh):
+        raise InvalidValueError(
+            "mode=head needs the whole head, and the photo cuts it off at the top. Use another photo, or mode=face."
+        )
     matte = np.clip(cv2.ximgproc.guidedFilter(photo, matte, radius=4, eps=60.0), 0, 1)
     near = styler.skin_light(crop, bare_skin(lab_from_rgb(crop), placed), _SEGMENT_PX)
     photo_light = np.full(photo.shape, np.median(near, axis=(0, 1)), np.float32)

@@ -22,6 +22,7 @@ from utils import FloatArray, GrayImage, RGBImage, Stopwatch
 __all__ = ["FaceSlot", "Identity", "PersonalizeOptions", "PersonalizedPage", "Personalizer"]
 
 _IDENTITY_PX = 1024
+_HEAD_MARGIN = 0.8  # of the face's size around it: room for hair
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Personalizer:
             mesh = self._most_frontal(photo_rgb, faces) if face_box is None else self._inside(photo_rgb, face_box)
             if mesh is None:
                 raise NoFaceDetectedError() if face_box is None else NoFaceDetectedError("None lies in face_box.")
-            frame = Frame.around(mesh.points, 0.6, photo_rgb.shape, 1.0)
+            frame = Frame.around(mesh.points, _HEAD_MARGIN, photo_rgb.shape, 1.0)
             size = max(frame.width, frame.height)
             frame = Frame(frame.x, frame.y, frame.width, frame.height, min(1.0, _IDENTITY_PX / size))
             embedding = self._detector.embed(photo_rgb, mesh.kps) if self._detector.embeds else None

@@ -16,6 +16,7 @@ _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
 _LIGHT_ITA, _BROWN_ITA = 41.0, 0.0
 """Individual typology angle in degrees (Chardon, 1991): above 41 skin is called light, 28 to 10 tan, below 10 brown."""
 _LEAST_DIFFERENCE = 0.05
+_SHADE, _EDGE, _GLOSS = 25.0, 6.0, 10.0  # L*: how far skin's shadows lie below it, a soft limit, its highlights above
 
 
 def exposure(image_rgb: RGBImage) -> float:
@@ -83,12 +84,21 @@ def _stained(region: RGBImage, child: FloatArray, drawn: FloatArray, weight: flo
 
 
 def _bleached(region: RGBImage, child: FloatArray, drawn: FloatArray, weight: float) -> FloatArray:
-    """Fairer skin, by lightness and chroma: the inverse of staining would blow small tints of dark skin up."""
+    """Fairer skin, by lightness and chroma: the inverse of staining would blow small tints of dark skin up.
+
+    Only what is about as light as the drawn skin: curls and ink stay dark, and the mixed pixels along a bright edge
+    don't outshine it.
+    """
     lab = lab_from_rgb(region)
+    own = lab[..., 0].copy()
     brightness = float((child @ _LUMINANCE) / (drawn @ _LUMINANCE)) ** weight
     # CIE L* is 116 Y^(1/3) - 16: a factor on luminance is its cube root on L* + 16.
-    lab[..., 0] = (lab[..., 0] + 16) * brightness ** (1 / 3) - 16
-    lab[..., 1:] *= float(np.clip(_chroma(child) / max(_chroma(drawn), 1.0), 0.5, 2.0)) ** weight
+    lighter = (own + 16) * brightness ** (1 / 3) - 16
+    drawn_l = float(_lab(drawn)[0])
+    is_skin = smoothstep((own - (drawn_l - _SHADE)) / _EDGE) * smoothstep((drawn_l + _GLOSS + _EDGE - own) / _EDGE)
+    lab[..., 0] = own + is_skin * (lighter - own)
+    chroma = float(np.clip(_chroma(child) / max(_chroma(drawn), 1.0), 0.5, 2.0)) ** weight
+    lab[..., 1:] *= (1 + is_skin * (chroma - 1))[..., None]
     return rgb_from_lab(lab)
 
 

@@ -131,3 +131,15 @@ def test_shading_survives_a_change_of_tone(landmarks: FaceLandmarks) -> None:
 def test_the_same_tone_leaves_the_page(landmarks: FaceLandmarks) -> None:
     assert toned(landmarks, data.astronaut(), drawn_page("kite_hill")) is None
     assert toned(landmarks, drawn_page("snowy_night"), drawn_page("snowy_night")) is None
+
+
+def test_fair_skin_on_a_dark_page_leaves_the_curls_dark(landmarks: FaceLandmarks) -> None:
+    """The curls under the woolly hat's brim are nearly as dark as the drawn skin, and hair all the same."""
+    page = drawn_page("snowy_night")
+    result = toned(landmarks, data.astronaut(), page)
+    assert result is not None
+    brim = np.s_[438:495, 410:690]
+    was, now = lab_from_rgb(page[brim]), lab_from_rgb(result[0][brim])
+    curls = (was[..., 0] > 4) & (was[..., 0] < 19) & (was[..., 2] > 2)
+    assert curls.sum() > 500
+    assert np.median(now[curls] - was[curls], axis=0) == pytest.approx([0, 0, 0], abs=2)
