@@ -49,7 +49,7 @@ _PRESENCE_THRESHOLD = 0.5
 _NMS_OVERLAP = 0.5
 _SURE_SCORE = 0.87  # no upside-down face and no texture was seen above 0.84, upright faces seldom lie below
 _LOOK_SCALE = 2.2  # crop side over the face's longer side at a second look: where both ranges see best
-_CERTAINTY_SCALES = (1.6, 5.0)  # the same; animals lose at 1.6, textures at 5
+_CERTAINTY_SCALE = 1.6  # the same; drawn animals lose most here
 _LEAST_LOOK = 0.65  # mean score of both ranges there: 98 % of faces and drawings are above, 90 % of other things below
 _MOST_MISSES = 6  # a texture that looks like faces and never is one: leave it
 _TURN_GAIN = 0.05  # a face counts as turned only where it looks clearly better that way up
@@ -147,15 +147,12 @@ class FaceLandmarks:
         return self._fit_mesh(image_rgb, frame_from_kps(kps))
 
     def certainty(self, image_rgb: RGBImage, mesh: FaceMesh) -> float:
-        """0..1: how sure the short range is of a meshed face, shown to it upright, once large and once small.
+        """0..1: how sure the short range is of a meshed face, shown to it upright and large.
 
         Unlike a detection's score it doesn't depend on the size of the picture around the face.
         """
-        frame, scores = _frame_of(mesh), []
-        for scale in _CERTAINTY_SCALES:
-            crop = warp_area(image_rgb, frame.to_crop(scale, _MESH_INPUT), _MESH_INPUT)
-            scores.append(_central(_run_detector(self._short_range, crop)).score)
-        return float(np.mean(scores))
+        crop = warp_area(image_rgb, _frame_of(mesh).to_crop(_CERTAINTY_SCALE, _MESH_INPUT), _MESH_INPUT)
+        return _central(_run_detector(self._short_range, crop)).score
 
     def person_mask(self, image_rgb: RGBImage) -> FloatArray:
         """HxW float32 0..1: how much each pixel belongs to a person (selfie segmentation, 256x256 inside)."""

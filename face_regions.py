@@ -155,14 +155,11 @@ def _grabcut_seeds(points: FloatArray, skin: FloatArray) -> tuple[GrayImage, NDA
     """GrabCut's labels for a face, and which pixels are surely its own."""
     shape = skin.shape
     oval = geometry.fill((geometry.FACE_OVAL,), points, shape) > 128
-    raster = geometry.MeshRaster(geometry.with_outer_ring(points), shape)
-    place = np.stack([geometry.inside_cm(), geometry.mean_shape()[:, 1]], axis=1)
-    inside_cm, down_cm = raster.interpolate(geometry.ringed(place, -1))
-    middle = (down_cm > 0) | ((inside_cm > 1.2) & (down_cm > -1.5))
+    lower = geometry.fill((geometry.LOWER_FACE,), points, shape) > 128
     eyes = geometry.fill(
         (geometry.LEFT_EYE, geometry.RIGHT_EYE, geometry.LEFT_BROW, geometry.RIGHT_BROW), points, shape
     )
-    sure_face = oval & ((geometry.grow(eyes, 0.025 * longer_side(points)) > 128) | (middle & (skin > 0.05)))
+    sure_face = oval & ((geometry.grow(eyes, 0.025 * longer_side(points)) > 128) | (lower & (skin > 0.05)))
     labels = np.full(shape, cv2.GC_PR_FGD, np.uint8)
     labels[~oval & (skin < 0.1)] = cv2.GC_BGD
     labels[sure_face] = cv2.GC_FGD
