@@ -142,9 +142,9 @@ def slot_from_points(page_rgb: RGBImage, points: FloatArray) -> FaceSlot:
 def slot_score(certainty: float, mesh: FaceMesh) -> float:
     """0..1: how sure it is that a person's face is drawn there. `certainty`: of `FaceLandmarks.certainty`.
 
-    The detectors were trained on people: drawn children reach a certainty of 0.86 to 0.93, bears and dogs less; a monkey
-    can pass. The mesh fits animals as well as it fits children; its residual to the average human face only tells where
-    it fitted no face at all.
+    The detectors were trained on people: drawn children reach a certainty of 0.86 to 0.93, bears and dogs less; a
+    monkey can pass. The mesh fits animals as well as it fits children; its residual to the average human face only
+    tells where it fitted no face at all.
     """
     shape, points = geometry.mean_shape(), mesh.points[:468]
     scale, rotation, shift = geometry.similarity_3d(shape, points)
