@@ -22,17 +22,23 @@ NO_DIFFUSION = (
 )
 
 
+DEFAULTS = PersonalizeOptions()
+
+
 def page_choice(
-    mode: Annotated[Literal["face", "head"], Form(description="Replace the face, or the head with its hair.")] = "face",
+    mode: Annotated[
+        Literal["face", "head"],
+        Form(description="face: the page's hair and hat stay. head: the child's hair comes, drawn hair and hats go."),
+    ] = DEFAULTS.mode,
     style: Annotated[
         Literal["storybook", "watercolor", "pencil", "comic", "none"], Form(description="How the face is drawn.")
-    ] = "storybook",
+    ] = DEFAULTS.style,
     strength: Annotated[
-        float, Form(ge=0, le=1, allow_inf_nan=False, description="0: the photo's face as it is; 1: fully drawn.")
-    ] = 0.7,
+        float, Form(ge=0, le=1, allow_inf_nan=False, description="0: the photo's surface as it is; 1: fully drawn.")
+    ] = DEFAULTS.strength,
     likeness: Annotated[
         float, Form(ge=0, le=1, allow_inf_nan=False, description="0: the drawing's proportions; 1: the child's.")
-    ] = 0.5,
+    ] = DEFAULTS.likeness,
     slot: Annotated[
         str,
         Form(
@@ -42,14 +48,22 @@ def page_choice(
         ),
     ] = "0",
     blend: Annotated[
-        Literal["gaussian", "multiband", "poisson"], Form(description="How the seam is hidden.")
-    ] = "gaussian",
-    match_colors: Annotated[bool, Form(description="Match the light and colours of the page.")] = True,
-    keep_skin_tone: Annotated[bool, Form(description="Keep the child's skin tone when matching.")] = True,
+        Literal["gaussian", "multiband", "poisson"],
+        Form(description="gaussian: a soft edge; multiband: softer for light than for lines; poisson: by gradients."),
+    ] = DEFAULTS.blend,
+    match_colors: Annotated[
+        bool, Form(description="Draw the face in the page's light and palette; false keeps the photo's.")
+    ] = DEFAULTS.match_colors,
+    keep_skin_tone: Annotated[
+        bool,
+        Form(description="Recolour the drawn face, ears and neck where the child's skin is clearly darker or fairer."),
+    ] = DEFAULTS.keep_skin_tone,
     engine: Annotated[
         Literal["auto", "classic", "diffusion"], Form(description="auto takes the best that is installed.")
     ] = "auto",
-    seed: Annotated[int, Form(ge=0, le=2**32 - 1, description="The same seed and input give the same bytes.")] = 0,
+    seed: Annotated[
+        int, Form(ge=0, le=2**32 - 1, description="Chooses paper grain and hatching (watercolor, pencil).")
+    ] = DEFAULTS.seed,
     format: Annotated[  # noqa: A002 - the API's word
         ImageFormat | None, Form(description="png (lossless), jpeg or webp. Default: what Accept asks for, else png.")
     ] = None,
