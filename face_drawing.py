@@ -22,8 +22,9 @@ from utils import (
     RGBImage,
     Stopwatch,
     as_float,
+    blur,
     lab_from_rgb,
-    rgb_from_lab,
+    rgb8_from_lab,
     shrink,
     smoothstep,
 )
@@ -149,14 +150,14 @@ class FaceDrawing:
         with self._watch.stage("measure"):
             photo_light, clean = self._measure_photo(warped, zone)
             keep = np.maximum(detail * clean, self._features(inside_cm))
-            page_light, front, look = page_measures.result()
+            page_light, free, look = page_measures.result()
         with self._watch.stage("relight"):
             face_lab = self._relit(warped, photo_light, page_light, keep, look)
         with self._watch.stage("stylize"):
             face_lab = self._stylize(face_lab, self._face_px, look)
-            face = np.clip(rgb_from_lab(face_lab) + 0.5, 0, 255).astype(np.uint8)
+            face = rgb8_from_lab(face_lab)
         with self._watch.stage("blend"):
-            return self._put_back(face, inside_cm, front)
+            return self._put_back(face, inside_cm, free)
 
     def _stylize(self, lab: FloatArray, face_px: float, look: styler.PageLook) -> FloatArray:
         style, strength, seed = self._options.style, self._options.strength, self._options.seed
@@ -190,7 +191,7 @@ class FaceDrawing:
         return [cv2.resize(field, (width, height)) for field in raster.interpolate(values)]
 
     def _measure_page(self) -> tuple[FloatArray, FloatArray, styler.PageLook]:
-        """The page's light on bare skin and what is in front of the face (both in the work frame), and its look."""
+        """The page's light on bare skin, where the face is free of hair and hats (both in the work frame), its look."""
         frame, mesh = self._measure, self._measure.place(self._page_mesh)
         crop = frame.cut(self._page)
         lab = lab_from_rgb(crop)
@@ -198,11 +199,12 @@ class FaceDrawing:
         bridge = geometry.grow(geometry.fill((geometry.NOSE_BRIDGE,), mesh, frame.shape), 0.03 * _MEASURE_PX)
         skin = skin_likelihood(lab, skin_core(mesh, frame.shape))
         oval = geometry.fill((geometry.FACE_OVAL,), mesh, frame.shape) > 128
-        front = (oval & ~bare_face(crop, mesh, skin)).astype(np.float32)
-        bare = skin * (oval & (features < 10) & (bridge < 10) & (front < 0.5))
+        face = bare_face(crop, mesh, skin)
+        free = 1 - smoothstep((blur((oval & ~face).astype(np.float32), 0.8) - 0.3) / 0.4)
+        bare = skin * (oval & face & (features < 10) & (bridge < 10))
         light = styler.skin_light(crop, bare, _MEASURE_PX)
         look = styler.measure_look(lab, bare, (features > 128) & oval, _MEASURE_PX)
-        return frame.onto(self._work, light), frame.onto(self._work, front), look
+        return frame.onto(self._work, light), frame.onto(self._work, free), look
 
     def _measure_photo(self, warped: RGBImage, zone: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The photo's light on bare skin, and where its detail is clean of hair (both in the work frame)."""
@@ -222,7 +224,7 @@ class FaceDrawing:
         """HxW 0..1: brows and eyes, whose detail always shows, even where hair may hang; not on the very rim."""
         rings = (geometry.LEFT_EYE, geometry.RIGHT_EYE, geometry.LEFT_BROW, geometry.RIGHT_BROW)
         mask = geometry.grow(geometry.fill(rings, self._target, self._work.shape), 0.015 * self._face_px)
-        soft = cv2.GaussianBlur(mask, (0, 0), 0.012 * self._face_px) / np.float32(255)
+        soft = blur(mask, 0.012 * self._face_px) / np.float32(255)
         return as_float(soft * smoothstep((inside_cm - 0.6) / 1.2))
 
     def _relit(
@@ -239,14 +241,13 @@ class FaceDrawing:
         whites = geometry.fill(
             (geometry.LEFT_EYE, geometry.RIGHT_EYE, geometry.MOUTH_OPENING), self._target, self._work.shape
         )
-        soft = cv2.GaussianBlur(whites, (0, 0), 0.01 * self._face_px) / np.float32(255)
+        soft = as_float(blur(whites, 0.01 * self._face_px) / 255)
         light = styler.light_on_whites(page_light, photo_light, soft)
         relit = lab_from_rgb(styler.relight(warped, photo_light, light, keep))
         return styler.match_palette(relit, lab_from_rgb(page_light), look, _PALETTE_AMOUNT)
 
-    def _put_back(self, face: RGBImage, inside_cm: FloatArray, front: FloatArray) -> DrawnPage:
+    def _put_back(self, face: RGBImage, inside_cm: FloatArray, free: FloatArray) -> DrawnPage:
         alpha = smoothstep(cv2.blur(inside_cm, (3, 3)) / _FEATHER_CM)
-        free = 1 - smoothstep((cv2.GaussianBlur(front, (0, 0), 0.008 * self._face_px) - 0.3) / 0.4)
         region, size = self._work.region, (self._work.width, self._work.height)
         small_alpha = shrink(as_float(np.minimum(alpha, free)), size)
         small_alpha[small_alpha < 1 / 255] = 0
@@ -275,10 +276,10 @@ def _clean_of_hair(lab: FloatArray, skin: FloatArray, features: GrayImage, zone:
     """
     face = _MEASURE_PX
     lightness = np.ascontiguousarray(lab[..., 0])
-    residual = lightness - cv2.GaussianBlur(lightness, (0, 0), 0.02 * face)
-    roughness = np.sqrt(cv2.GaussianBlur(residual * residual, (0, 0), 0.02 * face))
+    residual = lightness - blur(lightness, 0.02 * face)
+    roughness = np.sqrt(np.maximum(blur(residual * residual, 0.02 * face), 0))
     smooth_skin = np.clip((skin - 0.15) / 0.5, 0, 1) * (1 - smoothstep((roughness - 2.0) / 4.0))
-    smooth_skin = cv2.GaussianBlur(smooth_skin, (0, 0), 0.012 * face)
-    feature = cv2.GaussianBlur(features, (0, 0), 0.01 * face) / np.float32(255)
+    smooth_skin = blur(smooth_skin, 0.012 * face)
+    feature = blur(features, 0.01 * face) / np.float32(255)
     cleaned: FloatArray = (1 - zone * (1 - smooth_skin) * (1 - feature)).astype(np.float32)
     return cleaned

@@ -13,7 +13,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from utils import AnyArray, FloatArray, GrayImage, RGBImage, as_float, shrink, smoothstep
+from utils import AnyArray, FloatArray, GrayImage, RGBImage, as_float, blur, shrink, smoothstep
 
 Style = Literal["storybook", "watercolor", "pencil", "comic", "none"]
 Blend = Literal["gaussian", "multiband", "poisson"]
@@ -23,6 +23,9 @@ _BLACK_LEVEL = 6.0  # keeps ratios of near-black pixels finite; 8-bit units
 _HIGHLIGHT_KNEE = 225.0
 _LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)  # ITU-R BT.601
 _RAMP_BINS = 8
+_LARGE_FACE_PX = 400
+_DARKEST_INK = 40.0  # L* below its surroundings; more is drawn no darker
+_TONES = 4096  # steps of a lightness table: finer than any picture shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,9 @@ def skin_light(image_rgb: RGBImage, skin: FloatArray, face_px: float) -> FloatAr
     mean = colour.sum(axis=(0, 1)) / weight.sum()
     total_colour, total_weight = mean * 1e-4, np.full(weight.shape, 1e-4, np.float32)
     for widening, share in ((1.0, 1.0), (2.5, 0.02)):
-        blur = widening * sigma / factor
-        total_colour = total_colour + share * cv2.GaussianBlur(colour, (0, 0), blur)
-        total_weight = total_weight + share * cv2.GaussianBlur(weight, (0, 0), blur)
+        reach = widening * sigma / factor
+        total_colour = total_colour + share * blur(colour, reach)
+        total_weight = total_weight + share * blur(weight, reach)
     light: FloatArray = cv2.resize(
         (total_colour / total_weight[..., None]).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
     )
@@ -104,7 +107,7 @@ def measure_look(page_lab: FloatArray, skin: FloatArray, features: AnyArray, fac
     bins = [samples[index == i] for i in range(_RAMP_BINS)]
     medians = np.array([np.median(b, axis=0) for b in bins if len(b) >= 5] or [np.median(samples, axis=0)], np.float32)
     medians = medians[np.argsort(medians[:, 0])]
-    fine = np.abs(lightness - cv2.GaussianBlur(lightness, (0, 0), max(0.02 * face_px, 0.8)))
+    fine = np.abs(lightness - blur(lightness, max(0.02 * face_px, 0.8)))
     lines = _ink_response(lightness, face_px)[features]
     return PageLook(
         ramp_l=medians[:, 0],
@@ -156,7 +159,9 @@ def stylize(
         return face_lab
     draw = {"storybook": _storybook, "watercolor": _watercolor, "pencil": _pencil, "comic": _comic}[style]
     drawn = draw(face_lab, _Brush(face_px, look, np.random.default_rng(seed)))
-    return face_lab + np.float32(min(strength, 1.0)) * (drawn - face_lab)
+    share = min(strength, 1.0)
+    mixed: FloatArray = cv2.addWeighted(drawn, share, face_lab, 1 - share, 0)
+    return mixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +178,7 @@ def _storybook(lab: FloatArray, brush: _Brush) -> FloatArray:
     smooth = _edge_preserving(lab, brush, amount=1.0)
     drawn = _inked(smooth, lab, brush, weight=0.55)
     drawn[..., 0] = _soft_quantise(drawn[..., 0], levels=9, softness=0.5)
-    drawn[..., 1:] *= 1.08
-    return drawn
+    return _with_chroma(drawn, 1.08)
 
 
 def _watercolor(lab: FloatArray, brush: _Brush) -> FloatArray:
@@ -183,7 +187,7 @@ def _watercolor(lab: FloatArray, brush: _Brush) -> FloatArray:
     washes = _soft_quantise(drawn[..., 0], levels=8, softness=0.6)
     # Pigment gathers where a wash ends: darken along the borders between washes.
     border = cv2.morphologyEx(washes, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    pooled = cv2.GaussianBlur(border, (0, 0), max(0.005 * brush.face_px, 0.6))
+    pooled = blur(border, max(0.005 * brush.face_px, 0.6))
     drawn[..., 0] = 0.95 * washes + 5 - 0.35 * np.minimum(pooled, 10)
     drawn[..., 0] += _paper(lab.shape[:2], brush) * (0.5 + 0.8 * smoothstep((95 - washes) / 60))
     return _in_gamut(drawn)
@@ -195,8 +199,7 @@ def _pencil(lab: FloatArray, brush: _Brush) -> FloatArray:
     drawn = _inked(smooth, lab, brush, weight=0.9)
     shade = smoothstep((78 - smooth[..., 0]) / 50)
     drawn[..., 0] += 6 * (1 - shade) + _hatching(lab.shape[:2], brush) * (1.2 + 5.5 * shade)
-    drawn[..., 1:] *= 0.8
-    return _in_gamut(drawn)
+    return _in_gamut(_with_chroma(drawn, 0.8))
 
 
 def _comic(lab: FloatArray, brush: _Brush) -> FloatArray:
@@ -204,8 +207,12 @@ def _comic(lab: FloatArray, brush: _Brush) -> FloatArray:
     smooth = _edge_preserving(_edge_preserving(lab, brush, amount=1.5), brush, amount=1.5)
     smooth[..., 0] = _soft_quantise(smooth[..., 0], levels=7, softness=0.35)
     drawn = _inked(smooth, lab, brush, weight=1.2)
-    drawn[..., 1:] *= 1.2
-    return drawn
+    return _with_chroma(drawn, 1.2)
+
+
+def _with_chroma(lab: FloatArray, factor: float) -> FloatArray:
+    scaled: FloatArray = cv2.multiply(lab, (1.0, factor, factor, 1.0))
+    return scaled
 
 
 def _in_gamut(lab: FloatArray) -> FloatArray:
@@ -213,7 +220,15 @@ def _in_gamut(lab: FloatArray) -> FloatArray:
 
 
 def _edge_preserving(lab: FloatArray, brush: _Brush, amount: float) -> FloatArray:
-    """Domain-transform filter (Gastal and Oliveira, 2011) in Lab, stronger for smooth pages than for textured ones."""
+    """Domain-transform filter (Gastal and Oliveira, 2011) in Lab, stronger for smooth pages than for textured ones.
+
+    Large faces at half size: planes have no finer edges, and the lines are inked in full size afterwards.
+    """
+    if brush.face_px > _LARGE_FACE_PX:
+        height, width = lab.shape[:2]
+        half = _Brush(brush.face_px / 2, brush.look, brush.rng)
+        planes: FloatArray = _edge_preserving(shrink(lab, (width // 2, height // 2)), half, amount)
+        return as_float(cv2.resize(planes, (width, height)))
     grain = 0.4 if brush.look is None else brush.look.grain
     smooth: FloatArray = cv2.ximgproc.dtFilter(
         lab,
@@ -228,35 +243,38 @@ def _edge_preserving(lab: FloatArray, brush: _Brush, amount: float) -> FloatArra
 
 def _ink_response(lightness: FloatArray, face_px: float) -> FloatArray:
     """How much darker each pixel is than its surroundings at line width (difference of Gaussians), >= 0, Lab units."""
-    inner = cv2.GaussianBlur(lightness, (0, 0), max(0.006 * face_px, 0.5))
-    outer = cv2.GaussianBlur(lightness, (0, 0), max(0.018 * face_px, 1.5))
+    inner = blur(lightness, max(0.006 * face_px, 0.5))
+    outer = blur(lightness, max(0.018 * face_px, 1.5))
     return as_float(np.maximum(outer - inner, 0))
 
 
 def _inked(smooth: FloatArray, source: FloatArray, brush: _Brush, weight: float) -> FloatArray:
     """Darken `smooth` along the lines of `source`, more on pages drawn with lines; chroma stays: coloured ink."""
-    response = _ink_response(np.ascontiguousarray(source[..., 0]), brush.face_px)
+    response = _ink_response(cv2.extractChannel(source, 0), brush.face_px)
     page_ink = 1.0 if brush.look is None else float(np.clip(brush.look.ink / 7.0, 0.6, 1.6))
-    ink = smoothstep((response - 0.8) / 5.0) * response
+    levels = np.linspace(0, _DARKEST_INK, _TONES, dtype=np.float32)
+    darkening = as_float(2.2 * weight * page_ink * smoothstep((levels - 0.8) / 5.0) * levels)
+    ink = darkening[np.minimum(response * ((_TONES - 1) / _DARKEST_INK), _TONES - 1).astype(np.int32)]
+    lightness = cv2.extractChannel(smooth, 0)
     inked = smooth.copy()
-    inked[..., 0] = np.maximum(smooth[..., 0] - 2.2 * weight * page_ink * ink, np.minimum(smooth[..., 0], 6))
+    cv2.insertChannel(cv2.max(lightness - ink, cv2.min(lightness, 6.0)), inked, 0)
     return inked
 
 
 def _soft_quantise(lightness: FloatArray, levels: int, softness: float) -> FloatArray:
     """Pull lightness 0..100 towards `levels` steps; softness 0 gives hard steps, 1 leaves it as it is."""
-    step = 100.0 / levels
-    nearest = np.round(lightness / step) * step
-    offset = (lightness - nearest) / step  # -0.5..0.5
-    sharp = 0.5 * np.sign(offset) * np.abs(2 * offset) ** (1 / max(softness, 0.05))
-    return (nearest + step * sharp).astype(np.float32)
+    step, values = 100.0 / levels, np.arange(_TONES, dtype=np.float32) * (100 / (_TONES - 1))
+    nearest = np.round(values / step) * step
+    offset = (values - nearest) / step  # -0.5..0.5
+    table = as_float(nearest + 0.5 * step * np.sign(offset) * np.abs(2 * offset) ** (1 / max(softness, 0.05)))
+    return as_float(table[np.clip(lightness * ((_TONES - 1) / 100) + 0.5, 0, _TONES - 1).astype(np.int32)])
 
 
 def _paper(shape: tuple[int, ...], brush: _Brush) -> FloatArray:
     """Paper grain: band-limited noise of unit deviation."""
     noise = brush.rng.standard_normal(shape, np.float32)
-    fine = cv2.GaussianBlur(noise, (0, 0), max(0.006 * brush.face_px, 0.7))
-    grain = fine - cv2.GaussianBlur(noise, (0, 0), max(0.02 * brush.face_px, 2.0))
+    fine = blur(noise, max(0.006 * brush.face_px, 0.7))
+    grain = fine - blur(noise, max(0.02 * brush.face_px, 2.0))
     return as_float(grain / max(float(grain.std()), 1e-6))
 
 
@@ -278,15 +296,15 @@ def blend(page_rgb: RGBImage, face_rgb: RGBImage, alpha: FloatArray, method: Ble
     if method == "multiband":
         mixed = _multiband(page_rgb, face_rgb, alpha)
     elif method == "poisson":
-        mixed = as_float(_poisson(page_rgb, face_rgb, alpha))
+        mixed = _poisson(page_rgb, face_rgb, alpha)
     else:
-        mixed = as_float(page_rgb + alpha[..., None] * (as_float(face_rgb) - page_rgb))
-    blended: RGBImage = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
-    blended[alpha <= 0] = page_rgb[alpha <= 0]
+        mixed = cv2.blendLinear(face_rgb, page_rgb, alpha, 1 - alpha)
+    outside = (alpha <= 0).astype(np.uint8)
+    blended: RGBImage = cv2.copyTo(page_rgb, outside, np.ascontiguousarray(mixed))
     return blended
 
 
-def _multiband(page_rgb: RGBImage, face_rgb: RGBImage, alpha: FloatArray, bands: int = 4) -> FloatArray:
+def _multiband(page_rgb: RGBImage, face_rgb: RGBImage, alpha: FloatArray, bands: int = 4) -> RGBImage:
     """Laplacian-pyramid blend (Burt and Adelson, 1983): wide transitions for light, narrow ones for lines."""
     bands = min(bands, int(np.log2(max(2, min(alpha.shape) // 8))))
     page, face, weight = page_rgb.astype(np.float32), face_rgb.astype(np.float32), alpha.astype(np.float32)
@@ -304,7 +322,9 @@ def _multiband(page_rgb: RGBImage, face_rgb: RGBImage, alpha: FloatArray, bands:
     for layer in reversed(layers):
         mixed = cv2.pyrUp(mixed, dstsize=(layer.shape[1], layer.shape[0])) + layer
     # The wide bands reach beyond the mask; fade them out with it so that the page's own pixels stay.
-    return np.asarray(page_rgb + smoothstep(alpha / 0.25)[..., None] * (mixed - page_rgb), np.float32)
+    faded = page_rgb + smoothstep(alpha / 0.25)[..., None] * (mixed - page_rgb)
+    clipped: RGBImage = np.clip(faded + 0.5, 0, 255).astype(np.uint8)
+    return clipped
 
 
 def _poisson(page_rgb: RGBImage, face_rgb: RGBImage, alpha: FloatArray) -> RGBImage:

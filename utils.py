@@ -21,6 +21,8 @@ AnyArray: TypeAlias = NDArray[Any]
 
 ScalarArray = TypeVar("ScalarArray", NDArray[np.uint8], NDArray[np.float32])
 
+_REDUCED_SIGMA = 1.5  # pixels of the reduced copy: below, its own pixels would show
+
 
 def as_float(values: AnyArray) -> FloatArray:
     """The same values as float32."""
@@ -44,6 +46,21 @@ def shrink(image: ScalarArray, size: tuple[int, int]) -> ScalarArray:
     return image if image.shape[1::-1] == size else cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 
+def blur(image: ScalarArray, sigma: float) -> ScalarArray:
+    """Gaussian blur; a wide one on a reduced copy, which loses nothing that the blur would keep.
+
+    Not OpenCV's stack blur: its running sums depend on how threads share the rows, and results must not.
+    """
+    factor = int(sigma / _REDUCED_SIGMA)
+    height, width = image.shape[:2]
+    if factor < 2 or min(height, width) < 4 * factor:
+        gaussian: ScalarArray = cv2.GaussianBlur(image, (0, 0), sigma)
+        return gaussian
+    small = cv2.resize(image, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
+    wide: ScalarArray = cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / factor), (width, height))
+    return wide
+
+
 def lab_from_rgb(rgb: AnyArray) -> FloatArray:
     """HxWx3 RGB 0..255 of any dtype to CIE Lab (D65, sRGB), float32: L 0..100."""
     lab: FloatArray = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
@@ -53,6 +70,12 @@ def lab_from_rgb(rgb: AnyArray) -> FloatArray:
 def rgb_from_lab(lab: FloatArray) -> FloatArray:
     """The inverse of `lab_from_rgb`: float32 RGB 0..255."""
     rgb: FloatArray = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB) * 255
+    return rgb
+
+
+def rgb8_from_lab(lab: FloatArray) -> RGBImage:
+    """`rgb_from_lab`, rounded to uint8; colours outside sRGB are clipped."""
+    rgb: RGBImage = cv2.convertScaleAbs(np.maximum(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0), alpha=255)
     return rgb
 
 
