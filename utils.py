@@ -74,8 +74,8 @@ def rgb_from_lab(lab: FloatArray) -> FloatArray:
 
 
 def rgb8_from_lab(lab: FloatArray) -> RGBImage:
-    """`rgb_from_lab`, rounded to uint8; colours outside sRGB are clipped."""
-    rgb: RGBImage = cv2.convertScaleAbs(np.maximum(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0), alpha=255)
+    """`rgb_from_lab`, rounded to uint8; OpenCV clips colours outside sRGB."""
+    rgb: RGBImage = cv2.convertScaleAbs(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), alpha=255)
     return rgb
 
 
