@@ -49,9 +49,9 @@ class FaceSlot:
     def to_json(self) -> dict[str, Any]:
         """Plain values, rounded to a hundredth of a pixel."""
         return {
-            "bbox": np.round(self.bbox, 2).tolist(),
-            "kps": np.round(self.kps, 2).tolist(),
-            "landmarks": None if self.landmarks is None else np.round(self.landmarks, 2).tolist(),
+            "bbox": _rounded(self.bbox),
+            "kps": _rounded(self.kps),
+            "landmarks": None if self.landmarks is None else _rounded(self.landmarks),
             "score": round(self.score, 4),
             "roll_deg": round(self.roll_deg, 2),
             "yaw_deg": round(self.yaw_deg, 2),
@@ -233,6 +233,11 @@ def _colours(data: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(colours, list) or not all(isinstance(c, str) and _HEX_COLOUR.fullmatch(c) for c in colours):
         raise InvalidValueError("A slot's palette must be a list of colours like #a0b1c2.")
     return tuple(colours)
+
+
+def _rounded(values: FloatArray) -> Any:
+    """Nested lists of numbers with two decimals; rounded as doubles, since a float32 has no short decimal form."""
+    return np.round(values.astype(np.float64), 2).tolist()
 
 
 def _numbers(data: Mapping[str, Any], name: str, shape: tuple[int | None, ...]) -> FloatArray:
