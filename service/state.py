@@ -16,6 +16,7 @@ from face_landmarks import FaceLandmarks
 from personalizer import Personalizer
 from service.errors import ServiceError
 from service.inference_pool import InferencePool
+from service.memory import bound_arenas
 from service.middleware import StartError
 from service.model_store import ModelStore
 from service.storage import LocalStorage
@@ -46,6 +47,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
     Raises:
         StartError: the service can't run as it is configured.
     """
+    bound_arenas()
     state = await asyncio.to_thread(_build, settings)
     _tell(state)
     if _wants_pack(state) and settings.auto_download_models:
