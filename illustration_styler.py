@@ -252,9 +252,9 @@ def _inked(smooth: FloatArray, source: FloatArray, brush: _Brush, weight: float)
     """Darken `smooth` along the lines of `source`, more on pages drawn with lines; chroma stays: coloured ink."""
     response = _ink_response(cv2.extractChannel(source, 0), brush.face_px)
     page_ink = 1.0 if brush.look is None else float(np.clip(brush.look.ink / 7.0, 0.6, 1.6))
-    levels = np.linspace(0, _DARKEST_INK, _TONES, dtype=np.float32)
+    levels = np.linspace(0, _DARKEST_INK, 256, dtype=np.float32)
     darkening = as_float(2.2 * weight * page_ink * smoothstep((levels - 0.8) / 5.0) * levels)
-    ink = darkening[np.minimum(response * ((_TONES - 1) / _DARKEST_INK), _TONES - 1).astype(np.int32)]
+    ink = cv2.LUT(cv2.convertScaleAbs(response, alpha=255 / _DARKEST_INK), darkening)
     lightness = cv2.extractChannel(smooth, 0)
     inked = smooth.copy()
     cv2.insertChannel(cv2.max(lightness - ink, cv2.min(lightness, 6.0)), inked, 0)
