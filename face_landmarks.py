@@ -38,9 +38,6 @@ from face_crops import (
 )
 from utils import FloatArray, RGBImage, shrink
 
-MODEL_NAME = f"mediapipe-{mediapipe.__version__}"
-MESH_POINTS = 478
-
 _FIVE_POINTS = ((33, 133), (362, 263), (1,), (61,), (291,))  # eye corners, nose tip, mouth corners
 
 _MESH_INPUT = 192

@@ -12,16 +12,11 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from config import Settings
 from main import create_app
+from tests.conftest import settings_in
 from tests.face_packs import EMBEDDING_SIZE, SQUARE, write_pack
 
 SHARED = Path(os.environ.get("SHARED_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
-
-
-def settings_in(folder: Path, **changes: Any) -> Settings:
-    folders = {name: folder / name.removesuffix("_dir") for name in ("upload_dir", "output_dir", "models_dir")}
-    return Settings(_env_file=None, **(folders | {"max_workers": 2} | changes))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +88,7 @@ def test_the_picture_is_stored_upright_and_without_its_metadata(client: TestClie
     exif[0x010E] = "taken at home"
     body = detect(client, picture_of_squares((320, 288), exif=exif)).json()
     assert body["detection_results"]["image_shape"] == [640, 480, 3]
-    stored = folder / "upload" / f"{body['file_id']}.jpg"
+    stored = folder / "uploads" / f"{body['file_id']}.jpg"
     assert b"taken at home" not in stored.read_bytes()
     with Image.open(stored) as image:
         assert image.size == (480, 640)
@@ -112,10 +107,10 @@ def test_the_picture_is_stored_upright_and_without_its_metadata(client: TestClie
 def test_what_is_no_picture_is_refused_and_nothing_is_stored(
     client: TestClient, folder: Path, content: bytes, status: int, code: str
 ) -> None:
-    before = sorted((folder / "upload").iterdir())
+    before = sorted((folder / "uploads").iterdir())
     answer = detect(client, content, name="photo.png")
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert sorted((folder / "upload").iterdir()) == before
+    assert sorted((folder / "uploads").iterdir()) == before
 
 
 def test_a_request_without_a_file_says_what_is_missing(client: TestClient) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from config import Settings
 from main import create_app
+from tests.conftest import settings_in
 from tests.face_packs import write_pack
 
 
@@ -20,14 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(folder: Path) -> Iterator[TestClient]:
-    settings = Settings(
-        _env_file=None,
-        upload_dir=folder / "uploads",
-        output_dir=folder / "outputs",
-        models_dir=folder / "models",
-        max_workers=1,
-    )
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings_in(folder))) as client:
         yield client
 
 
