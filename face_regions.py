@@ -67,6 +67,13 @@ class Frame:
         placed[:, 2] *= self.scale
         return placed
 
+    def part_around(self, mask: NDArray[np.bool_], margin: int) -> Frame:
+        """The part of the image, at its own scale, that holds a mask (HxW) of this frame and `margin` pixels around."""
+        x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+        corners = np.array([[x - margin, y - margin], [x + width + margin, y + height + margin]]) / self.scale
+        (x1, y1), (x2, y2) = np.clip(np.round(corners).astype(int), 0, [self.width, self.height])
+        return Frame(self.x + int(x1), self.y + int(y1), int(x2 - x1), int(y2 - y1), 1.0)
+
     def onto(self, other: Frame, values: FloatArray) -> FloatArray:
         """Values of this frame (HxW or HxWxC) resampled smoothly onto the pixels of another frame of the same image."""
         ratio = self.scale / other.scale

@@ -44,14 +44,14 @@ def with_skin_tone(
     weight = abs(_depth(child) - _depth(drawn))
     if weight < _LEAST_DIFFERENCE:
         return None
-    frame = Frame.around(page_mesh, 0.8, page_rgb.shape, _MEASURE_PX / longer_side(page_mesh))
-    region, matte = page_rgb[frame.region], _skin_matte(page_rgb, page_mesh, frame, person)
+    skin, matte = _skin_matte(page_rgb, page_mesh, person)
+    region = page_rgb[skin]
     darker = child @ _LUMINANCE < drawn @ _LUMINANCE
     recoloured = _stained(region, child, drawn, weight) if darker else _bleached(region, child, drawn, weight)
     toned, mask = page_rgb.copy(), np.zeros(page_rgb.shape[:2], np.uint8)
     mixed = region + matte[..., None] * (recoloured - region)
-    toned[frame.region] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
-    mask[frame.region] = np.ceil(matte * 255).astype(np.uint8)
+    toned[skin] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    mask[skin] = np.ceil(matte * 255).astype(np.uint8)
     return toned, mask
 
 
@@ -66,16 +66,20 @@ def skin_reflectance(image_rgb: RGBImage, mesh: FloatArray, image_exposure: floa
 
 
 def _skin_matte(
-    page_rgb: RGBImage, page_mesh: FloatArray, frame: Frame, person: Callable[[RGBImage], FloatArray]
-) -> FloatArray:
-    """HxW 0..1 in the page's pixels of `frame`: the drawn child's bare skin, sharp along the page's own lines."""
+    page_rgb: RGBImage, page_mesh: FloatArray, person: Callable[[RGBImage], FloatArray]
+) -> tuple[tuple[slice, slice], FloatArray]:
+    """The drawn child's bare skin, sharp along the page's own lines: a part of the page, and HxW 0..1 over it."""
+    frame = Frame.around(page_mesh, 0.8, page_rgb.shape, _MEASURE_PX / longer_side(page_mesh))
     crop, placed = frame.cut(page_rgb), frame.place(page_mesh)
     skin = skin_likelihood(lab_from_rgb(crop), skin_core(placed, frame.shape)) * (person(crop) > 0.5)
-    face = bare_face(crop, placed, skin).astype(np.float32)
-    region = page_rgb[frame.region]
-    matte = cv2.resize(face, region.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    matte = cv2.ximgproc.guidedFilter(region, matte, radius=max(2, round(2 / frame.scale)), eps=40.0)
-    return smoothstep((matte - 0.1) / 0.7)
+    face = bare_face(crop, placed, skin)
+    part = frame.part_around(face, margin=4)
+    region = page_rgb[part.region]
+    matte = frame.onto(part, face.astype(np.float32))
+    radius = max(2, round(2 / frame.scale))
+    # Smooth coefficients: computed at half size where the radius leaves them room, they are the same to the eye.
+    matte = cv2.ximgproc.guidedFilter(region, matte, radius=radius, eps=40.0, scale=0.5 if radius >= 4 else 1.0)
+    return part.region, smoothstep((matte - 0.1) / 0.7)
 
 
 def _stained(region: RGBImage, child: FloatArray, drawn: FloatArray, weight: float) -> FloatArray:
@@ -86,8 +90,8 @@ def _stained(region: RGBImage, child: FloatArray, drawn: FloatArray, weight: flo
 def _bleached(region: RGBImage, child: FloatArray, drawn: FloatArray, weight: float) -> FloatArray:
     """Fairer skin, by lightness and chroma: the inverse of staining would blow small tints of dark skin up.
 
-    Only what is about as light as the drawn skin: curls and ink stay dark, and the mixed pixels along a bright edge
-    don't outshine it.
+    Only what is about as light as the drawn skin: curls and ink stay dark. So do the mixed pixels beside something
+    bright, which would outshine both sides.
     """
     lab = lab_from_rgb(region)
     own = lab[..., 0].copy()
@@ -95,7 +99,9 @@ def _bleached(region: RGBImage, child: FloatArray, drawn: FloatArray, weight: fl
     # CIE L* is 116 Y^(1/3) - 16: a factor on luminance is its cube root on L* + 16.
     lighter = (own + 16) * brightness ** (1 / 3) - 16
     drawn_l = float(_lab(drawn)[0])
-    is_skin = smoothstep((own - (drawn_l - _SHADE)) / _EDGE) * smoothstep((drawn_l + _GLOSS + _EDGE - own) / _EDGE)
+    not_ink = smoothstep((own - (drawn_l - _SHADE)) / _EDGE)
+    not_bright = cv2.erode(smoothstep((drawn_l + _GLOSS + _EDGE - own) / _EDGE), np.ones((3, 3), np.uint8))
+    is_skin = not_ink * not_bright
     lab[..., 0] = own + is_skin * (lighter - own)
     chroma = float(np.clip(_chroma(child) / max(_chroma(drawn), 1.0), 0.5, 2.0)) ** weight
     lab[..., 1:] *= (1 + is_skin * (chroma - 1))[..., None]

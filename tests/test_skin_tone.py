@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import pytest
 from skimage import data
@@ -143,3 +144,16 @@ def test_fair_skin_on_a_dark_page_leaves_the_curls_dark(landmarks: FaceLandmarks
     curls = (was[..., 0] > 4) & (was[..., 0] < 19) & (was[..., 2] > 2)
     assert curls.sum() > 500
     assert np.median(now[curls] - was[curls], axis=0) == pytest.approx([0, 0, 0], abs=2)
+
+
+def test_no_rim_outshines_what_it_lies_between(landmarks: FaceLandmarks) -> None:
+    """Pixels where a brightened neck meets a bright scarf are mixed of both."""
+    page = drawn_page("snowy_night")
+    answer = toned(landmarks, data.astronaut(), page)
+    assert answer is not None
+    border = np.s_[700:800, 470:620]
+    now, was = (lab_from_rgb(picture[border])[..., 0] for picture in (answer[0], page))
+    brightened = now - was > 3
+    without_specks = cv2.morphologyEx(now, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    assert brightened.sum() > 2000
+    assert not (brightened & (now - without_specks > 20)).any()
