@@ -7,6 +7,7 @@ attributes' in upper case (`UPLOAD_DIR`, `MAX_PIXELS`); two have a second name t
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, Self
@@ -15,6 +16,14 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+MIN_KEY_LENGTH = 20
+"""Characters of an API key: 20 random ones of base64 are 120 bits, which nobody guesses."""
+MIN_KEY_LETTERS = 8
+"""Different characters of an API key: fewer are a key held down."""
+EXAMPLE_KEY = re.compile(r"your[-_]|change[-_]?(me|this)|example|placeholder|password|api[-_]?key", re.IGNORECASE)
+"""What documents write where a key belongs."""
+MAKE_KEY = "openssl rand -base64 32"
 
 
 def available_cores() -> int:
@@ -50,7 +59,12 @@ class Settings(BaseSettings):
         (),
         description="Web origins that may call the API from a browser, separated by commas; * is any. Default: none.",
     )
+    api_key: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        description="Keys that callers send as `Authorization: Bearer <key>`, separated by commas; empty: open to all.",
+    )
     log_level: LogLevel = Field("info", description="debug, info, warning or error.")
+    debug: bool = Field(False, description="Log at level debug, whatever LOG_LEVEL says; answers stay the same.")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="console, json (one object a line), or auto: console at a terminal, json otherwise."
     )
@@ -107,23 +121,29 @@ class Settings(BaseSettings):
     def _lower_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "api_key", mode="before")
     @classmethod
-    def _split_origins(cls, value: object) -> object:
-        return (
-            tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
-            if isinstance(value, str)
-            else value
-        )
+    def _split_at_commas(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("cors_origins")
     @classmethod
     def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
-            scheme, _, rest = origin.partition("://")
+            scheme, _, rest = origin.rstrip("/").partition("://")
             if origin != "*" and (scheme not in {"http", "https"} or not rest or "/" in rest):
                 raise ValueError("an origin is a scheme and a host, such as https://shop.example, or *")
-        return origins
+        return tuple(origin.rstrip("/") for origin in origins)
+
+    @field_validator("api_key")
+    @classmethod
+    def _check_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in (secret.get_secret_value() for secret in keys):
+            if len(key) < MIN_KEY_LENGTH or len(set(key)) < MIN_KEY_LETTERS or EXAMPLE_KEY.search(key):
+                raise ValueError(f"a key is too short or an example. Make one: {MAKE_KEY}")
+            if not key.isascii() or not key.isprintable() or " " in key:
+                raise ValueError(f"a key has spaces or letters that no HTTP header can carry. Make one: {MAKE_KEY}")
+        return keys
 
     @model_validator(mode="after")
     def _check_contradictions(self) -> Self:
@@ -139,6 +159,11 @@ class Settings(BaseSettings):
     def max_upload_bytes(self) -> int:
         """`max_upload_size` in bytes; a MB is 2**20, as in the first version."""
         return self.max_upload_size * 1024 * 1024
+
+    @property
+    def lowest_log_level(self) -> LogLevel:
+        """`log_level`, or "debug" where DEBUG asks for it."""
+        return "debug" if self.debug else self.log_level
 
     @property
     def cores(self) -> int:

@@ -8,20 +8,23 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
 
 from config import Settings, load_settings
 from routes import faces, health, illustrations, models
+from routes.error_docs import UNAUTHORIZED
+from service.auth import BEARER, STATIC_PATH
 from service.error_handlers import install_error_handlers
 from service.logs import configure_logging
-from service.middleware import STATIC_PATH, middleware_stack
+from service.middleware import middleware_stack
 from service.model_store import run_models_command
 from service.state import open_state
 from service.version import NAME, VERSION
 
-ROUTERS = (health.router, models.router, faces.router, illustrations.router)
+OPEN_ROUTERS = (health.router,)
+ROUTERS = (models.router, faces.router, illustrations.router)
 
 DESCRIPTION = """Puts a child into a page of a picture book, and finds faces.
 
@@ -40,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         del app.state.service
 
-    configure_logging(level=settings.log_level, log_format=settings.log_format)
+    configure_logging(level=settings.lowest_log_level, log_format=settings.log_format)
     # Photos of children stay in memory; the default spools what is over 1 MB to a temporary file.
     MultiPartParser.spool_max_size = settings.max_upload_bytes
     app = FastAPIOffline(
@@ -52,9 +55,14 @@ def create_app(settings: Settings) -> FastAPI:
         static_url=STATIC_PATH,
     )
     install_error_handlers(app, max_upload_mb=settings.max_upload_size)
+    for router in OPEN_ROUTERS:
+        app.include_router(router)
     for router in ROUTERS:
-        # On the routers, not on the app: there it would answer outside the middleware, without id and headers.
-        app.include_router(router, max_body_size=settings.max_upload_bytes)
+        # The limit is on the routers, not on the app: there it would answer outside the middleware, without id and
+        # headers. BEARER only documents what the middleware asks for.
+        app.include_router(
+            router, max_body_size=settings.max_upload_bytes, dependencies=[Depends(BEARER)], responses=UNAUTHORIZED
+        )
     return app
 
 

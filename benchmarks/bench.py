@@ -22,7 +22,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import inputs, seed_recipe
-from examples.local_service import LocalService, local_service
+from examples.local_service import LocalService, credentials, local_service
 from face_landmarks import FaceLandmarks
 from utils import FloatArray, RGBImage
 
@@ -59,7 +59,8 @@ def main() -> int:
     rows = []
     with console.status("starting the service"):
         rows.append(start_row(options.runs))
-    with local_service() as service, httpx.Client(base_url=service.url, timeout=60, trust_env=False) as client:
+    http: dict[str, Any] = {"headers": credentials(), "timeout": 60, "trust_env": False}
+    with local_service() as service, httpx.Client(base_url=service.url, **http) as client:
         idle_mb = resident_mb(service)
         rows.append(Row("resident memory, idle", f"{idle_mb:.0f} MB", "<= 500 MB"))
         with console.status("personalising"):

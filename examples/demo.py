@@ -15,13 +15,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import skimage.data
 from PIL import Image, ImageOps
 
-from examples.local_service import local_service
+from examples.local_service import credentials, local_service
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE / "output" / "before_after.png"
@@ -40,7 +41,8 @@ def main() -> int:
 
     photo = arguments.photo.read_bytes() if arguments.photo else astronaut_png()
     page = (HERE / "pages" / arguments.page).read_bytes()
-    with service_url() as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+    options: dict[str, Any] = {"headers": credentials(), "timeout": 60, "trust_env": False}
+    with service_url() as url, httpx.Client(base_url=url, **options) as client:
         answer = client.post(
             "/personalize",
             files={"child_photo": ("photo.png", photo), "illustration": (arguments.page, page)},

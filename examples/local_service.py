@@ -15,6 +15,8 @@ from pathlib import Path
 
 import httpx
 
+from config import load_settings
+
 PROJECT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_S = 60.0
 
@@ -26,6 +28,12 @@ class LocalService:
     url: str
     pid: int
     ready_s: float
+
+
+def credentials() -> dict[str, str]:
+    """The header that a service with this machine's settings asks for; none where it is open."""
+    keys = load_settings().api_key
+    return {"Authorization": f"Bearer {keys[0].get_secret_value()}"} if keys else {}
 
 
 @contextmanager

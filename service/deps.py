@@ -11,6 +11,7 @@ from config import Settings
 from face_detector import FaceDetector
 from face_landmarks import FaceLandmarks
 from personalizer import Personalizer
+from service.auth import Principal
 from service.errors import ModelUnavailableError
 from service.illustrations import Illustrator
 from service.inference_pool import ClientPool
@@ -75,6 +76,11 @@ def get_timings(request: Request) -> dict[str, float]:
     return cast("dict[str, float]", request.scope["timings"])
 
 
+def get_principal(request: Request) -> Principal:
+    """Who sent the request."""
+    return cast("Principal", request.state.principal)
+
+
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -89,3 +95,4 @@ Detector = Annotated[FaceDetector, Depends(get_detector)]
 PersonalizerDep = Annotated[Personalizer, Depends(get_personalizer)]
 IllustratorDep = Annotated[Illustrator, Depends(get_illustrator)]
 Timings = Annotated[dict[str, float], Depends(get_timings)]
+CurrentPrincipal = Annotated[Principal, Depends(get_principal)]

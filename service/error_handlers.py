@@ -88,8 +88,7 @@ def service_error_response(error: ServiceError) -> JSONResponse:
     """The envelope of an expected failure; its cause, if any, goes to the log only."""
     if error.status >= 500:
         logger.warning(error.message, code=error.code, cause=repr(error.__cause__) if error.__cause__ else None)
-    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s is not None else None
-    return envelope(error.status, error.message, code=error.code, headers=headers)
+    return envelope(error.status, error.message, code=error.code, headers=error.headers)
 
 
 def http_detail(status: int, detail: str, *, max_upload_mb: int) -> str:

@@ -22,12 +22,28 @@ class ServiceError(Exception):
         self.message = message
         self.retry_after_s = retry_after_s
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that belong to this failure."""
+        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+
 
 class BadRequestError(ServiceError):
     """The request contradicts itself or lacks a part."""
 
     code = "BAD_REQUEST"
     status = 400
+
+
+class UnauthorizedError(ServiceError):
+    """No credentials, or none that are known here."""
+
+    code = "UNAUTHORIZED"
+    status = 401
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return super().headers | {"WWW-Authenticate": "Bearer"}
 
 
 class NotFoundError(ServiceError):

@@ -1,4 +1,4 @@
-"""What every answer carries: request id, security headers, Server-Timing, CORS; and how a failed start is told."""
+"""Around every request: id, security headers, Server-Timing, CORS, credentials; and how a failed start is told."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config import Settings
+from service.auth import STATIC_PATH, ApiKeys, AuthMiddleware
 from service.error_handlers import ErrorEnvelopeMiddleware
 
 logger = structlog.get_logger("access")
@@ -30,7 +31,6 @@ DOCS_POLICY = (
 )
 """Swagger UI starts from an inline script of FastAPI's page; its assets are served by ourselves."""
 DOCS_PATHS = ("/docs", "/redoc")
-STATIC_PATH = "/static-offline-docs"
 QUIET_PATHS = ("/health",)
 """Orchestrators ask these every few seconds: their lines would bury the rest."""
 
@@ -56,6 +56,11 @@ def middleware_stack(settings: Settings) -> list[Middleware]:
             ],
         ),
         Middleware(ErrorEnvelopeMiddleware, max_upload_mb=settings.max_upload_size),
+        Middleware(
+            AuthMiddleware,
+            verifiers=[ApiKeys(key.get_secret_value() for key in settings.api_key)],
+            required=bool(settings.api_key),
+        ),
     ]
 
 

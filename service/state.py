@@ -124,4 +124,5 @@ def _tell(state: State) -> None:
     for model in state.models.status():
         if model.installed and model.commercial_use != "yes":
             logger.warning("not licensed for commercial use", model=model.name, licence=model.licence)
-    logger.warning("no authentication: whoever reaches this address may use the service")
+    if not settings.api_key:
+        logger.warning("no authentication: whoever reaches this address may use it; set API_KEY")
