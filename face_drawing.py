@@ -120,17 +120,22 @@ class FaceDrawing:
 
         `beside` lends threads for what can be done at the same time.
         """
-        self._identity, self._options, self._watch, self._beside = identity, options, watch, beside
+        self._options, self._watch, self._beside = options, watch, beside
+        self._photo, self._mesh = identity.photo_rgb, identity.mesh
+        if _should_mirror(identity.mesh, page_mesh):
+            width = identity.photo_rgb.shape[1]
+            self._photo = np.ascontiguousarray(identity.photo_rgb[:, ::-1])
+            self._mesh = geometry.mirror_mesh(identity.mesh, width)
         with watch.stage("skin_tone"):
-            toned = with_skin_tone(
-                identity.photo_rgb, identity.mesh, identity.exposure, page_rgb, page_mesh, person=person
-            )
+            toned = with_skin_tone(self._photo, self._mesh, identity.exposure, page_rgb, page_mesh, person=person)
             untouched = page_rgb, np.zeros(page_rgb.shape[:2], np.uint8)
             self._page, self._changed = toned if options.keep_skin_tone and toned else untouched
+        self._measured = self._page
+        outline = geometry.blend_shapes(self._mesh, page_mesh, options.likeness)
         if options.mode == "head":
             with watch.stage("head"):
                 self._page, changed = with_head(
-                    identity.photo_rgb, identity.mesh, self._page, page_mesh, person=person, stylize=self._stylize
+                    self._photo, self._mesh, self._page, page_mesh, outline, person=person, stylize=self._stylize
                 )
                 self._changed = np.maximum(self._changed, changed)
         face = longer_side(page_mesh)
@@ -140,7 +145,7 @@ class FaceDrawing:
         self._measure = Frame.around(page_mesh, 0.3, page_rgb.shape, _MEASURE_PX / face)
         self._face_px = face * scale
         self._page_mesh = page_mesh
-        self._target = self._work.place(geometry.blend_shapes(identity.mesh, page_mesh, options.likeness))
+        self._target = self._work.place(outline)
 
     def draw(self) -> DrawnPage:
         """The whole page with the face in it."""
@@ -151,6 +156,9 @@ class FaceDrawing:
             photo_light, clean = self._measure_photo(warped, zone)
             keep = np.maximum(detail * clean, self._features(inside_cm))
             page_light, free, look = page_measures.result()
+            if self._options.mode == "head":
+                # The child's own hair hangs into the face and goes on outside it; the drawn hair and hat are gone.
+                keep, free = np.ones_like(keep), np.ones_like(free)
         with self._watch.stage("relight"):
             face_lab = self._relit(warped, photo_light, page_light, keep, look)
         with self._watch.stage("stylize"):
@@ -167,9 +175,7 @@ class FaceDrawing:
         """The child bent into the slot, and per pixel: how much detail may show, where strands of hair may hang, and
         how far inside the oval it lies (cm).
         """
-        photo, mesh = self._identity.photo_rgb, self._identity.mesh
-        if _should_mirror(mesh, self._page_mesh):
-            photo, mesh = np.ascontiguousarray(photo[:, ::-1]), geometry.mirror_mesh(mesh, photo.shape[1])
+        photo, mesh = self._photo, self._mesh
         scale = 1.2 * self._face_px / longer_side(mesh)
         if scale < 0.8:  # remap samples single pixels: shrink first or fine texture turns into noise
             frame = Frame(0, 0, photo.shape[1], photo.shape[0], scale)
@@ -193,7 +199,7 @@ class FaceDrawing:
     def _measure_page(self) -> tuple[FloatArray, FloatArray, styler.PageLook]:
         """The page's light on bare skin, where the face is free of hair and hats (both in the work frame), its look."""
         frame, mesh = self._measure, self._measure.place(self._page_mesh)
-        crop = frame.cut(self._page)
+        crop = frame.cut(self._measured)
         lab = lab_from_rgb(crop)
         features = feature_mask(mesh, frame.shape)
         bridge = geometry.grow(geometry.fill((geometry.NOSE_BRIDGE,), mesh, frame.shape), 0.03 * _MEASURE_PX)

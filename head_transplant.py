@@ -13,28 +13,35 @@ import illustration_styler as styler
 from face_landmarks import five_points
 from face_regions import Frame, bare_face, bare_skin, feature_mask, longer_side, skin_core, skin_likelihood
 from service.errors import InvalidValueError
-from utils import FloatArray, GrayImage, RGBImage, as_float, lab_from_rgb, rgb_from_lab, shrink, smoothstep
+from utils import AnyArray, FloatArray, GrayImage, RGBImage, as_float, lab_from_rgb, rgb_from_lab, shrink, smoothstep
 
 _SEGMENT_PX = 128  # face size at which heads are cut out; people are segmented at 256x256 anyway
 _DRAW_PX = 320
 _MARGIN = 0.8  # of the face's size, around it: room for hair
-_HAIR_SPREAD = np.array([24.0, 12.0, 14.0], np.float32)  # Lab: lights and shadows of one head of hair
+_COLOUR_SPREAD = np.array([16.0, 9.0, 10.0], np.float32)  # Lab, around each main colour of hair or clothes
+_HAIR_COLOURS = 4  # lights, shadows and what lies between
+_HAIR_REACH = 2.0  # of that spread: how far from the hair's main colours hair may be
+_LEAST_HAIR = 0.02  # of the face's area
 _MOST_GROWTH = 1.22
 _MOST_CUT = 0.15  # of the face's size: how wide the head may be where the photo ends; more leaves a flat skull
 
 
 @dataclass(frozen=True, slots=True)
 class _HairCut:
-    """Which hair counts below the mouth, in units of the face's size: how near to the face's middle, how far down."""
+    """Which hair counts below the mouth, in units of the face's size.
+
+    closest: how near to the face's middle. longest: how far below the chin, where it ends within `fade`.
+    """
 
     closest: float
     longest: float
+    fade: float
 
 
 # A photo's hair is cut at the chin: longer strands end in rags over the drawn shoulders, and shadows on the neck pass
 # for hair. Drawn hair must go as far down as it is drawn.
-_PHOTO_CUT = _HairCut(closest=0.25, longest=0.1)
-_DRAWN_CUT = _HairCut(closest=0.12, longest=0.6)
+_PHOTO_CUT = _HairCut(closest=0.25, longest=0.5, fade=0.3)
+_DRAWN_CUT = _HairCut(closest=0.12, longest=0.6, fade=0.01)
 
 
 def with_head(
@@ -42,14 +49,16 @@ def with_head(
     photo_mesh: FloatArray,
     page_rgb: RGBImage,
     page_mesh: FloatArray,
+    outline: FloatArray,
     *,
     person: Callable[[RGBImage], FloatArray],
     stylize: Callable[[FloatArray, float, styler.PageLook], FloatArray],
 ) -> tuple[RGBImage, GrayImage]:
     """The page with the child's head in place of the drawn one, and the mask of what changed.
 
-    Meshes are (468, 3) in pixels of their pictures. `person` segments people (HxWx3 RGB to HxW 0..1). `stylize` draws a
-    Lab picture of a given face size in the page's look. Hats and hoods go with the drawn hair.
+    Meshes are (468, 3) in pixels of their pictures. `outline` is the mesh on the page into which the photo's face will
+    be bent: the head is laid so that it meets that face without a step. `person` segments people (HxWx3 RGB to HxW
+    0..1). `stylize` draws a Lab picture of a given face size in the page's look. Hats and hoods go with the drawn hair.
 
     Raises InvalidValueError when the photo cuts the head off at the top.
     """
@@ -63,7 +72,7 @@ def with_head(
     look = styler.measure_look(lab_from_rgb(crop), skin, feature_mask(mesh, segment.shape) > 128, _SEGMENT_PX)
     drawn_width = _width_at_brows(drawn_head, mesh)
     head, matte = _child_head(
-        photo_rgb, photo_mesh, work, work.place(page_mesh), segment.onto(work, light), person, drawn_width
+        photo_rgb, photo_mesh, work, work.place(outline), segment.onto(work, light), person, drawn_width
     )
     head = np.clip(rgb_from_lab(stylize(lab_from_rgb(head), face * work.scale, look)) + 0.5, 0, 255)
     size = (work.width, work.height)
@@ -128,17 +137,31 @@ def _width_at_brows(matte: FloatArray, mesh: FloatArray) -> float:
 def _skull_map(
     target: FloatArray, photo: FloatArray, growth: float, shape: tuple[int, int]
 ) -> tuple[FloatArray, FloatArray]:
-    """Maps for `cv2.remap` that lay the photo on the slot by the affine that fits the face, growing beyond its oval."""
-    oval = geometry.fill((geometry.FACE_OVAL,), target, shape)
-    outside = cv2.distanceTransform(255 - oval, cv2.DIST_L2, cv2.DIST_MASK_5)
-    grown = smoothstep(outside / (0.35 * longer_side(target)))
-    centre = five_points(target)[:2].mean(axis=0)
+    """Maps for `cv2.remap` that lay the photo's head around the face `target`, growing beyond its oval.
+
+    Far out it is the affine map that fits the face; at the oval it goes where the face's own warp goes, so that the two
+    meet. Computed at a quarter of the size: it bends smoothly.
+    """
+    height, width = shape
+    rows, columns = -(-height // 4), -(-width // 4)
+    y = ((np.arange(rows, dtype=np.float32) + 0.5) * (height / rows) - 0.5)[:, None]
+    x = ((np.arange(columns, dtype=np.float32) + 0.5) * (width / columns) - 0.5)[None]
+    oval, centre = target[list(geometry.FACE_OVAL)], five_points(target)[:2].mean(axis=0)
+    around = np.arctan2(oval[:, 1] - centre[1], oval[:, 0] - centre[0])
+    order = np.argsort(around)
+    angle, distance = np.arctan2(y - centre[1], x - centre[0]), np.hypot(y - centre[1], x - centre[0])
+    radius = np.hypot(*(oval - centre).T)
+    rim = np.interp(angle, around[order], radius[order], period=2 * np.pi)
+    outside = np.maximum(distance - rim, 0) / longer_side(target)
+    grown, bent = smoothstep(outside / 0.35), np.minimum(distance / rim, 1) * (1 - smoothstep(outside / 3.0))
     near, far = _affine(target, photo), _affine(centre + growth * (target - centre), photo)
-    y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     maps = []
-    for to_near, to_far in zip(near, far, strict=True):
+    for axis, (to_near, to_far) in enumerate(zip(near, far, strict=True)):
         fitted = to_near[0] * x + to_near[1] * y + to_near[2]
-        maps.append(as_float(fitted + grown * (to_far[0] * x + to_far[1] * y + to_far[2] - fitted)))
+        step = photo[list(geometry.FACE_OVAL), axis] - (oval @ to_near[:2] + to_near[2])
+        bend = bent * np.interp(angle, around[order], step[order], period=2 * np.pi)
+        laid = fitted + grown * (to_far[0] * x + to_far[1] * y + to_far[2] - fitted) + bend
+        maps.append(cv2.resize(as_float(laid), (width, height)))
     return maps[0], maps[1]
 
 
@@ -179,41 +202,62 @@ def _head_matte(
 ) -> FloatArray:
     """HxW 0..1: face, ears, skull and hair of the person whose mesh (468, 3) is given; no neck, no body.
 
-    Down to the mouth all of the person is head. Below, only the face itself, and hair: what has the colour of the parts
-    beside and above the forehead that aren't skin.
+    Down to the mouth all of the person is head. Below, only the face itself, and what has the colours of its hair.
     """
     shape, lab = image_rgb.shape[:2], lab_from_rgb(image_rgb)
     is_person = person(image_rgb) > 0.5
     oval = geometry.fill((geometry.FACE_OVAL,), mesh, shape) > 128
-    skin = skin_likelihood(lab, skin_core(mesh, shape))
+    core = skin_core(mesh, shape)
+    skin = skin_likelihood(lab, core)
     bare = bare_face(image_rgb, mesh, skin * is_person)
-    face = longer_side(mesh)
-    eyes, mouth = five_points(mesh)[:2].mean(axis=0), five_points(mesh)[3:].mean(axis=0)
-    down = (mouth - eyes) / max(float(np.hypot(*(mouth - eyes))), 1e-6)
-    y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
-    below_eyes = (x - eyes[0]) * down[0] + (y - eyes[1]) * down[1]
-    to_mouth, chin = float((mouth - eyes) @ down), float((mesh[152, :2] - eyes) @ down)
-    upper = is_person & (below_eyes < to_mouth)
-    side = np.abs((x - eyes[0]) * down[1] - (y - eyes[1]) * down[0])
-    strands = is_person & ~bare & ~oval & (skin < 0.1)
-    hair_lab, clothes_lab = lab[strands & (below_eyes < 0)], lab[is_person & (below_eyes > chin + 0.4 * face)]
-    hair = np.zeros(shape, bool)
-    if len(hair_lab) > 0.02 * oval.sum():
-        like_hair = _colour_distance(lab, hair_lab)
-        # Fair hair can pass for skin; beside the neck there is no skin it could be taken for.
-        beside = (strands & (side > cut.closest * face)) | (is_person & ~oval & (side > 0.38 * face))
-        hair = beside & (like_hair < 1.6) & (below_eyes < chin + cut.longest * face)
-        if len(clothes_lab):
-            hair &= like_hair < _colour_distance(lab, clothes_lab)
-    head = (upper | hair | oval).astype(np.uint8)
+    below_eyes, side, mouth, chin = _along_face(mesh, shape)
+    upper = is_person & (below_eyes < mouth)
+    strands = upper & ~bare & ~oval & (skin < 0.1)
+    beside = strands & (below_eyes > 0)  # above the eyes there may be a hat
+    least = _LEAST_HAIR * oval.sum()
+    samples = beside if beside.sum() > least else strands
+    head = (upper | oval).astype(np.uint8)
+    if samples.sum() > least:
+        like_hair = _colour_distance(lab, lab[samples])
+        hair = is_person & ~oval & (side > cut.closest) & (below_eyes < chin + cut.longest) & (like_hair < _HAIR_REACH)
+        hair &= like_hair < _colour_distance(lab, lab[core > 128])
+        clothes = is_person & ~bare & (below_eyes > chin + 0.4)
+        if clothes.any():
+            hair &= (like_hair < _colour_distance(lab, lab[clothes])) | (below_eyes < chin)
+        head |= _without_slivers(hair, beside=head)
     head = cv2.morphologyEx(head, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     _, parts = cv2.connectedComponents(head)
     head[parts != np.bincount(parts[oval]).argmax()] = 0
-    return as_float(cv2.GaussianBlur(head.astype(np.float32), (0, 0), 0.8))
+    ends = smoothstep((chin + cut.longest - below_eyes) / cut.fade)
+    return as_float(cv2.GaussianBlur(head * ends, (0, 0), 0.8))
+
+
+def _along_face(mesh: FloatArray, shape: tuple[int, int]) -> tuple[FloatArray, FloatArray, float, float]:
+    """Per pixel (HxW), in units of the face's size: how far below the eyes it lies, and how far beside the face's axis;
+    then how far below the eyes mouth and chin lie.
+    """
+    face, five = longer_side(mesh), five_points(mesh)
+    eyes, mouth = five[:2].mean(axis=0), five[3:].mean(axis=0)
+    down = (mouth - eyes) / max(float(np.hypot(*(mouth - eyes))), 1e-6)
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
+    below_eyes = ((x - eyes[0]) * down[0] + (y - eyes[1]) * down[1]) / face
+    side = np.abs((x - eyes[0]) * down[1] - (y - eyes[1]) * down[0]) / face
+    return below_eyes, side, float((mouth - eyes) @ down) / face, float((mesh[152, :2] - eyes) @ down) / face
+
+
+def _without_slivers(hair: AnyArray, *, beside: GrayImage) -> GrayImage:
+    """HxW 0 or 1: hair with its gaps closed, without what is thinner than a strand once it is joined to the head."""
+    closed = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    opened = cv2.morphologyEx(closed | beside, cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))
+    hair_alone: GrayImage = cv2.bitwise_and(opened, closed)
+    return hair_alone
 
 
 def _colour_distance(lab: FloatArray, samples: FloatArray) -> FloatArray:
-    """HxW: distance of each Lab pixel from the samples' median, 1 at their usual spread."""
-    median = np.median(samples, axis=0)
-    spread = np.clip(2.5 * np.median(np.abs(samples - median), axis=0), _HAIR_SPREAD / 2, _HAIR_SPREAD)
-    return as_float(np.sqrt((((lab - median) / spread) ** 2).sum(axis=2)))
+    """HxW: distance of each Lab pixel from the nearest of the samples' main colours, 1 at the spread of one of them."""
+    cv2.setRNGSeed(0)  # the same page must give the same bytes
+    criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 0.5)
+    picked = np.ascontiguousarray(samples[:: max(1, len(samples) // 2000)])
+    count = min(_HAIR_COLOURS, len(picked))
+    _, _, colours = cv2.kmeans(picked, count, None, criteria, 1, cv2.KMEANS_PP_CENTERS)
+    return as_float(np.min([np.linalg.norm((lab - colour) / _COLOUR_SPREAD, axis=2) for colour in colours], axis=0))

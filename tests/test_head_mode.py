@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from skimage import data
 
+import face_geometry as geometry
 from face_landmarks import FaceLandmarks
+from head_transplant import _skull_map
 from illustration_styler import Blend, Style
 from personalizer import FaceSlot, Identity, PersonalizeOptions, Personalizer
 from service.errors import InvalidValueError
@@ -95,6 +97,29 @@ def test_the_hat_is_gone_and_hair_is_there(salon: Salon, drawn: dict[str, RGBIma
     assert brim.sum() > 1500
     still_red = lab_from_rgb(drawn["snowy_night"])[..., 1][brim] > 35
     assert still_red.mean() < 0.02
+
+
+def test_long_drawn_hair_beside_the_neck_is_gone(salon: Salon, drawn: dict[str, RGBImage]) -> None:
+    """Light and shaded strands alike, down to the shoulders."""
+    page, (x1, _, x2, y2) = salon.pages["kite_hill"], salon.slots["kite_hill"][0].bbox.round().astype(int)
+    around = np.s_[y2 - 40 : y2 + 12, x1 - 25 : x2 + 25]
+    was, now = (lab_from_rgb(picture[around]) for picture in (page, drawn["kite_hill"]))
+    hair = (was[..., 1] > 22) & (was[..., 2] > 25) & (was[..., 0] < 60)
+    assert hair.sum() > 1000
+    assert ((now[..., 1] > 22) & (now[..., 2] > 25) & (now[..., 0] < 60))[hair].mean() < 0.05
+
+
+def test_the_head_is_laid_so_that_it_meets_the_face() -> None:
+    """At the oval both go to the same place of the photo, however far the drawn head is turned."""
+    photo = geometry.mean_shape() * 20 + 300
+    turn = np.radians(35)
+    turned = photo @ np.array([[np.cos(turn), 0, -np.sin(turn)], [0, 1, 0], [np.sin(turn), 0, np.cos(turn)]])
+    target = as_float(turned - turned.mean(axis=0) + 200)[:, :2]
+    map_x, map_y = _skull_map(target, as_float(photo[:, :2]), 1.0, (400, 400))
+    oval = list(geometry.FACE_OVAL)
+    x, y = np.round(target[oval, :2]).astype(int).T
+    reached = np.stack([map_x[y, x], map_y[y, x]], axis=1)
+    assert np.linalg.norm(reached - photo[oval, :2], axis=1).max() < 0.02 * np.ptp(photo[:, 1])
 
 
 def test_a_fair_page_keeps_its_background_beside_the_new_hair(salon: Salon, drawn: dict[str, RGBImage]) -> None:
