@@ -1,28 +1,16 @@
 """Faces without downloads: detection, dense mesh and person mask by the models inside MediaPipe's wheel.
 
-The only import of mediapipe in the project. MediaPipe is driven by its calculator graphs rather than by its
-`solutions` classes, since those hide the face-presence score and run a detector before every mesh.
-A graph is not thread-safe: each kind has a small pool of them.
+MediaPipe's own classes hide the face-presence score and run a detector before every mesh; these graphs do not.
 """
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import cv2
-import mediapipe
 import numpy as np
-from mediapipe.framework import calculator_pb2
-from mediapipe.framework.formats import detection_pb2, rect_pb2
-from mediapipe.python import packet_creator, packet_getter
-from mediapipe.python._framework_bindings import calculator_graph, image_frame, resource_util, validated_graph_config
-from mediapipe.python.solutions import face_mesh_connections
 
 from face_crops import (
     FaceFrame,
@@ -35,6 +23,17 @@ from face_crops import (
     views,
     warp_area,
     window,
+)
+from mediapipe_graphs import (
+    FACE_MESH_EDGES,
+    Graph,
+    GraphConfig,
+    GraphPool,
+    expand,
+    float_image,
+    number,
+    proto,
+    proto_list,
 )
 from utils import FloatArray, RGBImage, shrink
 
@@ -50,8 +49,6 @@ _CERTAINTY_SCALE = 1.6  # the same; drawn animals lose most here
 _LEAST_LOOK = 0.65  # mean score of both ranges there: 98 % of faces and drawings are above, 90 % of other things below
 _MOST_MISSES = 6  # a texture that looks like faces and never is one: leave it
 _TURN_GAIN = 0.05  # a face counts as turned only where it looks clearly better that way up
-_SRGB = image_frame.ImageFormat.SRGB
-_WHOLE_IMAGE = rect_pb2.NormalizedRect(x_center=0.5, y_center=0.5, width=1, height=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +97,10 @@ class FaceLandmarks:
 
     def __init__(self, *, pool_size: int) -> None:
         """`pool_size`: how many callers may use one kind of graph at the same time; graphs are built on demand."""
-        self._short_range = _GraphPool(lambda: _Graph(_detection_graph("FaceDetectionShortRangeCpu")), pool_size)
-        self._full_range = _GraphPool(lambda: _Graph(_detection_graph("FaceDetectionFullRangeCpu")), pool_size)
-        self._mesh = _GraphPool(lambda: _Graph(_mesh_graph(), side_packets={"with_attention": True}), pool_size)
-        self._person = _GraphPool(lambda: _Graph(_person_graph()), pool_size)
+        self._short_range = GraphPool(lambda: Graph(_detection_graph("FaceDetectionShortRangeCpu")), pool_size)
+        self._full_range = GraphPool(lambda: Graph(_detection_graph("FaceDetectionFullRangeCpu")), pool_size)
+        self._mesh = GraphPool(lambda: Graph(_mesh_graph(), side_packets={"with_attention": True}), pool_size)
+        self._person = GraphPool(lambda: Graph(_person_graph()), pool_size)
 
     def warm_up(self) -> None:
         """Build one graph of each kind and run it once, so that the first request does not pay for it."""
@@ -157,8 +154,7 @@ class FaceLandmarks:
         small = shrink(image_rgb, (256, 256))
         with self._person.borrow() as graph:
             packet = graph.run(small)["mask"]
-        mask = packet_getter.get_image_frame(packet).numpy_view()
-        resized: FloatArray = cv2.resize(np.array(mask, np.float32).squeeze(), (width, height))
+        resized: FloatArray = cv2.resize(float_image(packet), (width, height))
         return resized
 
     def _detect_in(self, halved: Halved, view: View, threshold: float) -> list[FaceBox]:
@@ -226,19 +222,18 @@ class FaceLandmarks:
             packets = graph.run(crop)
         if "landmarks" not in packets:
             return None
-        landmarks = packet_getter.get_proto(packets["landmarks"]).landmark
+        landmarks = proto(packets["landmarks"]).landmark
         points = np.array([(p.x, p.y, p.z) for p in landmarks], np.float32) * _MESH_INPUT
         to_image = cv2.invertAffineTransform(to_crop)
         xy = points[:, :2] @ to_image[:, :2].T + to_image[:, 2]
         z = points[:, 2:] * np.hypot(to_image[0, 0], to_image[1, 0])
-        presence = packet_getter.get_float(packets["presence"])
-        return FaceMesh(np.concatenate([xy, z], axis=1).astype(np.float32), float(presence))
+        return FaceMesh(np.concatenate([xy, z], axis=1).astype(np.float32), number(packets["presence"]))
 
 
 @cache
 def mesh_edges() -> frozenset[tuple[int, int]]:
     """The edges of MediaPipe's triangulation of the first 468 points, each once as (smaller, larger)."""
-    return frozenset((min(edge), max(edge)) for edge in face_mesh_connections.FACEMESH_TESSELATION)
+    return frozenset((min(edge), max(edge)) for edge in FACE_MESH_EDGES)
 
 
 def frame_kps(box: FloatArray) -> FloatArray:
@@ -252,15 +247,14 @@ def _frame_of(mesh: FaceMesh) -> FaceFrame:
     return frame_from_mesh(mesh.points[:, :2], right_eye - left_eye)
 
 
-def _run_detector(pool: _GraphPool, crop: RGBImage) -> list[FaceBox]:
+def _run_detector(pool: GraphPool, crop: RGBImage) -> list[FaceBox]:
     """One range's candidates in the crop's pixels."""
     with pool.borrow() as graph:
-        packet = graph.run(crop).get("detections")
-    found = packet_getter.get_proto_list(packet) if packet is not None else ()
+        found = proto_list(graph.run(crop).get("detections"))
     return [_candidate(_key_points(each, crop.shape), float(each.score[0])) for each in found]
 
 
-def _key_points(detection: detection_pb2.Detection, shape: tuple[int, ...]) -> FloatArray:
+def _key_points(detection: Any, shape: tuple[int, ...]) -> FloatArray:
     keypoints = detection.location_data.relative_keypoints
     return np.array([(p.x * shape[1], p.y * shape[0]) for p in keypoints], np.float32)
 
@@ -297,72 +291,9 @@ def _overlap(a: FloatArray, b: FloatArray) -> float:
     return common / max(min(_area(a), _area(b)), 1e-6)
 
 
-# ---- MediaPipe graphs ----------------------------------------------------------------------------------------------
-
-
-class _Graph:
-    """One running calculator graph: image in, packets of every output stream out."""
-
-    def __init__(
-        self, config: calculator_pb2.CalculatorGraphConfig, side_packets: Mapping[str, bool] | None = None
-    ) -> None:
-        self._packets: dict[str, Any] = {}
-        self._timestamp = 0
-        self._takes_roi = "roi" in config.input_stream
-        self._graph = calculator_graph.CalculatorGraph(graph_config=config)
-        for stream in config.output_stream:
-            name = stream.split(":")[-1]
-            self._graph.observe_output_stream(name, self._packets.__setitem__, False)
-        self._graph.start_run({key: packet_creator.create_bool(value) for key, value in (side_packets or {}).items()})
-
-    def run(self, image_rgb: RGBImage) -> dict[str, Any]:
-        """Process one HxWx3 uint8 RGB image; a stream that stayed silent is missing from the answer."""
-        self._packets.clear()
-        self._timestamp += 1
-        inputs = {"image": packet_creator.create_image_frame(image_format=_SRGB, data=image_rgb)}
-        if self._takes_roi:
-            inputs["roi"] = packet_creator.create_proto(_WHOLE_IMAGE)
-        for stream, packet in inputs.items():
-            self._graph.add_packet_to_input_stream(stream, packet.at(self._timestamp))
-        self._graph.wait_until_idle()
-        return dict(self._packets)
-
-    def close(self) -> None:
-        self._graph.close()
-
-
-class _GraphPool:
-    """Lends each graph to one caller at a time; builds up to `size` of them when asked."""
-
-    def __init__(self, build: Callable[[], _Graph], size: int) -> None:
-        self._build = build
-        self._slots: queue.LifoQueue[_Graph | None] = queue.LifoQueue()
-        for _ in range(size):
-            self._slots.put(None)
-
-    @contextmanager
-    def borrow(self) -> Iterator[_Graph]:
-        slot = self._slots.get()
-        graph = None
-        try:
-            graph = slot or self._build()
-            yield graph
-        except BaseException:
-            # A graph that failed once is in an error state for good: the next caller builds a fresh one.
-            graph = None
-            raise
-        finally:
-            self._slots.put(graph)
-
-    def close(self) -> None:
-        for _ in range(self._slots.qsize()):
-            if (graph := self._slots.get()) is not None:
-                graph.close()
-
-
-def _detection_graph(subgraph: str) -> calculator_pb2.CalculatorGraphConfig:
+def _detection_graph(subgraph: str) -> GraphConfig:
     # The threshold inside the graph stays low; callers filter by their own.
-    return _expand(f"""
+    return expand(f"""
         input_stream: "image"
         output_stream: "detections"
         node {{
@@ -373,9 +304,9 @@ def _detection_graph(subgraph: str) -> calculator_pb2.CalculatorGraphConfig:
         }}""")
 
 
-def _mesh_graph() -> calculator_pb2.CalculatorGraphConfig:
+def _mesh_graph() -> GraphConfig:
     """The face-landmark subgraph with its presence score led out and its gate opened."""
-    config = _expand("""
+    config = expand("""
         input_stream: "image"
         input_stream: "roi"
         input_side_packet: "with_attention"
@@ -396,8 +327,8 @@ def _mesh_graph() -> calculator_pb2.CalculatorGraphConfig:
     return config
 
 
-def _person_graph() -> calculator_pb2.CalculatorGraphConfig:
-    return _expand("""
+def _person_graph() -> GraphConfig:
+    return expand("""
         input_stream: "image"
         output_stream: "mask"
         node {
@@ -405,12 +336,3 @@ def _person_graph() -> calculator_pb2.CalculatorGraphConfig:
           input_stream: "IMAGE:image"
           output_stream: "SEGMENTATION_MASK:mask"
         }""")
-
-
-def _expand(text: str) -> calculator_pb2.CalculatorGraphConfig:
-    resource_util.set_resource_dir(str(Path(mediapipe.__file__).parent.parent))
-    validated = validated_graph_config.ValidatedGraphConfig()
-    validated.initialize(graph_config=text)
-    config = calculator_pb2.CalculatorGraphConfig()
-    config.ParseFromString(validated.binary_config)
-    return config
