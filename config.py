@@ -102,6 +102,13 @@ class Settings(BaseSettings):
     face_det_thresh: float = Field(
         0.5, ge=0.05, le=0.95, allow_inf_nan=False, description="Least confidence of a detected face, 0.05 to 0.95."
     )
+    face_match_threshold: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        allow_inf_nan=False,
+        description="Least cosine of two faces of one person, -1 to 1. Default: the one known for FACE_MODEL.",
+    )
     auto_download_models: bool = Field(
         False, description="Fetch FACE_MODEL in the background when it is missing; it is used from the next start on."
     )

@@ -8,15 +8,18 @@ insightface's own model classes; `MediaPipeDetector` is the embedded one, which 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
+from face_crops import unturned
 from face_landmarks import FaceLandmarks, FaceMesh
 from service.errors import ModelUnavailableError
-from service.model_store import locate_pack
+from service.model_store import identify, locate_pack
 from utils import FloatArray, RGBImage
 
 Engine = Literal["auto", "insightface", "mediapipe"]
@@ -24,6 +27,25 @@ Device = Literal["auto", "cpu", "cuda"]
 
 NOT_ASKED_FOR: Mapping[str, str] = dict.fromkeys(("embedding", "gender", "age"), "Only the position was asked for.")
 """Why the faces of `FaceDetector.detect` have no more than a place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recogniser:
+    """What an embedding belongs to: two are comparable only where this is the same.
+
+    Attributes:
+        model: the profile's or pack folder's name.
+        dimension: numbers in an embedding.
+        threshold: least cosine of one person, inclusive; None where nobody measured one.
+        threshold_source: where the threshold comes from, or why there is none and what to set.
+        sha256: of the recogniser's weights.
+    """
+
+    model: str
+    dimension: int
+    threshold: float | None
+    threshold_source: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +58,10 @@ class Face:
         det_score: the detector's confidence, 0..1.
         embedding: (D,) L2-normalised, or None.
         gender: "M" or "F" as it appears to the model, or None.
+        gender_probability: the model's own probability of `gender` (softmax), 0.5..1.
         age: years as they appear to the model, or None.
+        age_range: the model's lowest and highest answer when it sees the same face mirrored, and cut a little tighter
+            and wider: how far its answer hangs on the crop, not how far it may be from the truth.
         unavailable: for each field that is None, the reason.
         mesh: the dense mesh, where the engine fits one to every face on its way.
     """
@@ -49,6 +74,8 @@ class Face:
     age: int | None = None
     unavailable: Mapping[str, str] = field(default_factory=dict)
     mesh: FaceMesh | None = None
+    gender_probability: float | None = None
+    age_range: tuple[int, int] | None = None
 
 
 class FaceDetector(ABC):
@@ -58,13 +85,18 @@ class FaceDetector(ABC):
         engine: "insightface" or "mediapipe".
         model: the profile or pack folder's name, or MediaPipe's version.
         provider: what the model really runs on, in onnxruntime's names.
-        embeds: whether a recogniser is loaded.
+        recogniser: what its embeddings belong to; None where it gives none.
     """
 
     engine: str
     model: str
     provider: str
-    embeds: bool
+    recogniser: Recogniser | None
+
+    @property
+    def embeds(self) -> bool:
+        """Whether there is a recogniser."""
+        return self.recogniser is not None
 
     @abstractmethod
     def detect(self, image_rgb: RGBImage, *, threshold: float | None = None) -> list[Face]:
@@ -76,8 +108,18 @@ class FaceDetector(ABC):
         """
 
     @abstractmethod
+    def recognise(self, pictures: Sequence[tuple[RGBImage, Sequence[Face]]], *, attributes: bool) -> list[list[Face]]:
+        """The same faces with their embeddings, as far as the installed models can give them.
+
+        Args:
+            pictures: each with its faces, as `detect` or `sight` gave them. The faces of all pictures are worked on
+                together.
+            attributes: gender and age too.
+        """
+
     def analyze(self, image_rgb: RGBImage, *, threshold: float | None = None) -> list[Face]:
         """As `detect`, with the embedding, gender and age that the installed models can give."""
+        return self.recognise([(image_rgb, self.detect(image_rgb, threshold=threshold))], attributes=True)[0]
 
     @abstractmethod
     def embed(self, image_rgb: RGBImage, kps: FloatArray) -> FloatArray:
@@ -89,12 +131,45 @@ class FaceDetector(ABC):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """The faces of a picture that may not be upright.
+
+    Attributes:
+        faces: in pixels of the picture as given; `kps` in the order of the upright person.
+        rotation_applied: degrees clockwise by which the picture had to be turned before a face was found.
+    """
+
+    faces: list[Face]
+    rotation_applied: Literal[0, 90, 180, 270]
+
+
+def sight(detector: FaceDetector, image_rgb: RGBImage, *, threshold: float | None = None) -> Sighting:
+    """Detect; where nothing is found, look again with the picture turned by 90, 180 and 270 degrees."""
+    if faces := detector.detect(image_rgb, threshold=threshold):
+        return Sighting(faces, 0)
+    rotations: tuple[Literal[90, 180, 270], ...] = (90, 180, 270)
+    for rotation in rotations:
+        turns = 4 - rotation // 90  # numpy turns counter-clockwise
+        faces = detector.detect(np.ascontiguousarray(np.rot90(image_rgb, turns)), threshold=threshold)
+        if faces:
+            return Sighting([_turned_back(face, image_rgb.shape, turns) for face in faces], rotation)
+    return Sighting([], 0)
+
+
+def _turned_back(face: Face, shape: tuple[int, ...], turns: int) -> Face:
+    """A face of `np.rot90(image, turns)` in pixels of the image, whose shape is given."""
+    corners = unturned(face.bbox.reshape(2, 2), shape, turns)
+    bbox = np.concatenate([corners.min(axis=0), corners.max(axis=0)]).astype(np.float32)
+    return replace(face, bbox=bbox, kps=unturned(face.kps, shape, turns), mesh=None)
+
+
 class MediaPipeDetector(FaceDetector):
     """The embedded engine: faces and points from the models that MediaPipe's wheel carries."""
 
     engine = "mediapipe"
     provider = "XNNPACK CPU"
-    embeds = False
+    recogniser = None
 
     def __init__(self, landmarks: FaceLandmarks, *, det_threshold: float, missing_pack: str) -> None:
         """`missing_pack` names the pack that would give embeddings: it goes into the reasons for their absence."""
@@ -110,15 +185,25 @@ class MediaPipeDetector(FaceDetector):
         boxes = self._landmarks.detect(image_rgb, threshold=self._det_threshold if threshold is None else threshold)
         return [Face(box.bbox, box.kps, box.score, unavailable=NOT_ASKED_FOR, mesh=box.mesh) for box in boxes]
 
-    def analyze(self, image_rgb: RGBImage, *, threshold: float | None = None) -> list[Face]:
+    def recognise(self, pictures: Sequence[tuple[RGBImage, Sequence[Face]]], *, attributes: bool) -> list[list[Face]]:
         unavailable = dict.fromkeys(("embedding", "gender", "age"), self._why_none)
-        return [
-            Face(face.bbox, face.kps, face.det_score, unavailable=unavailable)
-            for face in self.detect(image_rgb, threshold=threshold)
-        ]
+        if not attributes:
+            unavailable |= dict.fromkeys(("gender", "age"), NOT_ASKED_FOR["age"])
+        return [[replace(face, unavailable=unavailable) for face in faces] for _, faces in pictures]
 
     def embed(self, image_rgb: RGBImage, kps: FloatArray) -> FloatArray:  # noqa: ARG002 - the same call as the other engine
         raise ModelUnavailableError(self._why_none)
+
+
+def recogniser_of(weights: Path, *, model: str, dimension: int, match_threshold: float | None) -> Recogniser:
+    """Describe a recogniser. A threshold belongs to the weights, so it is looked up by their SHA-256, not by a name."""
+    sha256, profile = identify(weights)
+    if match_threshold is not None:
+        return Recogniser(model, dimension, match_threshold, "FACE_MATCH_THRESHOLD", sha256)
+    if profile is None or profile.threshold is None:
+        why = f"No threshold is known for {weights.name} of {model}. Set FACE_MATCH_THRESHOLD to your own."
+        return Recogniser(model, dimension, None, why, sha256)
+    return Recogniser(model, dimension, profile.threshold, profile.threshold_source or "", sha256)
 
 
 def load_face_detector(
@@ -130,6 +215,7 @@ def load_face_detector(
     models_dir: Path,
     landmarks: FaceLandmarks,
     threads: int,
+    match_threshold: float | None = None,
 ) -> FaceDetector:
     """Build the detector that the settings ask for, and refuse anything that would quietly be something else.
 
@@ -139,6 +225,7 @@ def load_face_detector(
         det_threshold: least detection confidence, 0..1.
         device: "cuda" must really run on CUDA; "auto" takes it where it runs.
         threads: CPU cores that all of the detector's onnxruntime sessions together may use.
+        match_threshold: least cosine of one person; None takes the one that is known for the recogniser's weights.
 
     Raises:
         ModelUnavailableError: the pack is missing, incomplete or broken, or CUDA doesn't run. The sentence names
@@ -149,7 +236,9 @@ def load_face_detector(
         # onnxruntime, insightface and what they pull in cost a second and 100 MB: only a pack pays for them.
         from insightface_pack import InsightFaceDetector
 
-        return InsightFaceDetector(pack, det_threshold=det_threshold, device=device, threads=threads)
+        return InsightFaceDetector(
+            pack, det_threshold=det_threshold, device=device, threads=threads, match_threshold=match_threshold
+        )
     if engine == "insightface":
         raise ModelUnavailableError(
             f"FACE_ENGINE=insightface, but there is no face pack {model!r} in {models_dir.resolve()}. "

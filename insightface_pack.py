@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +25,7 @@ import onnxruntime
 from insightface.model_zoo.model_zoo import ModelRouter
 from insightface.utils.face_align import arcface_dst
 
-from face_detector import NOT_ASKED_FOR, Device, Face, FaceDetector
+from face_detector import NOT_ASKED_FOR, Device, Face, FaceDetector, recogniser_of
 from service.errors import InvalidValueError, ModelUnavailableError
 from utils import AnyArray, FloatArray, RGBImage
 
@@ -52,6 +55,8 @@ FACE_BATCH = 8
 """Faces per recogniser run: bounds memory on a crowd."""
 GENDERAGE_MARGIN = 1.5
 """The gender/age model was trained on a square of 1.5 times the box's longer side."""
+AGE_ZOOMS = (0.9, 1.1)
+"""How much tighter and wider the age is estimated again, mirrored and not, for its range."""
 
 Role = Literal["detection", "recognition", "genderage"]
 
@@ -69,7 +74,9 @@ class InsightFaceDetector(FaceDetector):
 
     engine = "insightface"
 
-    def __init__(self, pack: Path, *, det_threshold: float, device: Device, threads: int) -> None:
+    def __init__(
+        self, pack: Path, *, det_threshold: float, device: Device, threads: int, match_threshold: float | None = None
+    ) -> None:
         """Load the models of `pack` that are needed, one session each, and run each once.
 
         Args:
@@ -77,6 +84,7 @@ class InsightFaceDetector(FaceDetector):
             det_threshold: least detection confidence, 0..1.
             device: "cuda" must really run; "auto" takes it where it does.
             threads: CPU cores that all sessions together may use.
+            match_threshold: see `load_face_detector`.
 
         Raises:
             ModelUnavailableError: a file is broken, there is no detector, or CUDA was demanded and doesn't run.
@@ -89,12 +97,18 @@ class InsightFaceDetector(FaceDetector):
         models = _load_models(pack, device=device, intra_op_threads=intra_op)
         self.provider = next(iter(models.values())).session.get_providers()[0]
         self._detector = models["detection"]
-        self._recogniser = models.get("recognition")
-        self._genderage = models.get("genderage")
+        self._arcface: Any = models.get("recognition")
+        self._genderage: Any = models.get("genderage")
         self._resizable = self._detector.static_input_size is None
-        self.embeds = self._recogniser is not None
+        self._genderage_size = int(self._genderage.input_size[0]) if self._genderage else 0
         self._det_threshold = det_threshold
-        self._warm_up()
+        dimension = self._warm_up()
+        self.recogniser = None
+        if self._arcface is not None:
+            weights = Path(self._arcface.model_file)
+            self.recogniser = recogniser_of(
+                weights, model=self.model, dimension=dimension, match_threshold=match_threshold
+            )
 
     def detect(self, image_rgb: RGBImage, *, threshold: float | None = None) -> list[Face]:
         found = self._candidates(image_rgb, threshold)
@@ -103,26 +117,29 @@ class InsightFaceDetector(FaceDetector):
             for box, kps in zip(found.boxes, found.kps, strict=True)
         ]
 
-    def analyze(self, image_rgb: RGBImage, *, threshold: float | None = None) -> list[Face]:
-        found = self._candidates(image_rgb, threshold)
-        embeddings = self._embeddings(image_rgb, found.kps)
-        attributes = self._genders_and_ages(image_rgb, found.boxes)
+    def recognise(self, pictures: Sequence[tuple[RGBImage, Sequence[Face]]], *, attributes: bool) -> list[list[Face]]:
         unavailable = self._missing_models()
-        return [
-            Face(_clipped(box, image_rgb)[:4], kps, float(box[4]), embedding, gender, age, unavailable)
-            for box, kps, embedding, (gender, age) in zip(found.boxes, found.kps, embeddings, attributes, strict=True)
-        ]
+        if not attributes:
+            unavailable |= dict.fromkeys(("gender", "age"), NOT_ASKED_FOR["age"])
+        faces = [(image_rgb, face) for image_rgb, found in pictures for face in found]
+        known = [replace(face, unavailable=unavailable) for _, face in faces]
+        if self._arcface is not None:
+            embeddings = self._embeddings([(image_rgb, face.kps) for image_rgb, face in faces])
+            known = [replace(face, embedding=vector) for face, vector in zip(known, embeddings, strict=True)]
+        if attributes and self._genderage is not None:
+            answers = [self._attributes(image_rgb, face.bbox) for image_rgb, face in faces]
+            known = [replace(face, **answer) for face, answer in zip(known, answers, strict=True)]
+        rest = iter(known)
+        return [list(islice(rest, len(found))) for _, found in pictures]
 
     def embed(self, image_rgb: RGBImage, kps: FloatArray) -> FloatArray:
-        if self._recogniser is None:
+        if self._arcface is None:
             raise ModelUnavailableError(self._missing_models()["embedding"])
-        embedding = self._embeddings(image_rgb, np.asarray(kps, np.float32)[None])[0]
-        assert embedding is not None  # there is a recogniser
-        return embedding
+        return self._embeddings([(image_rgb, np.asarray(kps, np.float32))])[0]
 
     def _missing_models(self) -> dict[str, str]:
         why: dict[str, str] = {}
-        if self._recogniser is None:
+        if self._arcface is None:
             why["embedding"] = f"The face pack {self.model} has no recognition model."
         if self._genderage is None:
             why |= dict.fromkeys(("gender", "age"), f"The face pack {self.model} has no gender and age model.")
@@ -209,44 +226,49 @@ class InsightFaceDetector(FaceDetector):
         boxes = np.hstack((np.vstack(boxes), np.vstack(scores))).astype(np.float32)
         return _Candidates(boxes, np.vstack(points).reshape(-1, 5, 2).astype(np.float32))
 
-    def _embeddings(self, image_rgb: RGBImage, kps: FloatArray) -> list[FloatArray] | list[None]:
-        """One (D,) L2-normalised vector for each row of `kps` (N, 5, 2)."""
-        if self._recogniser is None:
-            return [None] * len(kps)
-        size = int(self._recogniser.input_size[0])
-        crops = [_aligned_crop(image_rgb, points, size) for points in kps]
-        batch = FACE_BATCH if _takes_batches(self._recogniser) else 1
+    def _embeddings(self, faces: Sequence[tuple[RGBImage, FloatArray]]) -> list[FloatArray]:
+        """One (D,) L2-normalised vector for each picture and five points (5, 2) in it."""
+        size = int(self._arcface.input_size[0])
+        crops = [_aligned_crop(image_rgb, kps, size) for image_rgb, kps in faces]
+        batch = FACE_BATCH if _takes_batches(self._arcface) else 1
         embeddings: list[FloatArray] = []
         for start in range(0, len(crops), batch):
             with self._runs:
-                raw = self._recogniser.get_feat(crops[start : start + batch])
+                raw = self._arcface.get_feat(crops[start : start + batch])
             embeddings += [_unit(vector) for vector in raw]
         return embeddings
 
-    def _genders_and_ages(
-        self, image_rgb: RGBImage, boxes: FloatArray
-    ) -> list[tuple[Literal["M", "F"] | None, int | None]]:
-        if self._genderage is None:
-            return [(None, None)] * len(boxes)
-        return [self._gender_and_age(image_rgb, box) for box in boxes]
+    def _attributes(self, image_rgb: RGBImage, box: FloatArray) -> dict[str, Any]:
+        """Gender and age as fields of a `Face`. The model gives the logits of female and male, and age / 100."""
+        female, male, age = self._run_genderage(_square_crop(image_rgb, box, self._genderage_size))
+        wider = [_square_crop(image_rgb, box, self._genderage_size, zoom) for zoom in AGE_ZOOMS]
+        mirrored = [crop[:, ::-1] for crop in (_square_crop(image_rgb, box, self._genderage_size), *wider)]
+        ages = [age, *(self._run_genderage(crop)[2] for crop in (*wider, *mirrored))]
+        return {
+            "gender": "M" if male > female else "F",
+            "gender_probability": 1 / (1 + math.exp(-abs(male - female))),
+            "age": round(age * 100),
+            "age_range": (round(min(ages) * 100), round(max(ages) * 100)),
+        }
 
-    def _gender_and_age(self, image_rgb: RGBImage, box: FloatArray) -> tuple[Literal["M", "F"], int]:
-        """The model's three numbers are the scores of female and male, and age / 100."""
+    def _run_genderage(self, crop_rgb: RGBImage) -> tuple[float, float, float]:
         model = self._genderage
-        assert model is not None  # the caller asked
-        size = int(model.input_size[0])
-        crop = _square_crop(image_rgb, box, size)
-        blob = cv2.dnn.blobFromImage(crop, 1.0 / model.input_std, (size, size), (model.input_mean,) * 3, swapRB=False)
+        size = (self._genderage_size,) * 2
+        blob = cv2.dnn.blobFromImage(crop_rgb, 1.0 / model.input_std, size, (model.input_mean,) * 3, swapRB=False)
         with self._runs:
             female, male, age = model.session.run(model.output_names, {model.input_name: blob})[0][0]
-        return ("M" if male > female else "F"), round(float(age) * 100)
+        return float(female), float(male), float(age)
 
-    def _warm_up(self) -> None:
-        """Run every session once: the first run allocates and, on CUDA, proves that the kernels fit the device."""
+    def _warm_up(self) -> int:
+        """Run every session once: the first run allocates and, on CUDA, proves that the kernels fit the device.
+
+        Returns the length of an embedding, 0 without a recogniser.
+        """
         blank = np.zeros((FINE_SIDE, FINE_SIDE, 3), np.uint8)
         self.detect(blank)
-        self._embeddings(blank, (arcface_dst + 200.0)[None])
-        self._genders_and_ages(blank, np.array([[200, 200, 400, 400, 1]], np.float32))
+        if self._genderage is not None:
+            self._run_genderage(blank[: self._genderage_size, : self._genderage_size])
+        return 0 if self._arcface is None else len(self._embeddings([(blank, arcface_dst + 200.0)])[0])
 
 
 def _load_models(pack: Path, *, device: Device, intra_op_threads: int) -> dict[Role, Any]:
@@ -397,9 +419,9 @@ def _similarity(source: FloatArray, target: FloatArray) -> FloatArray:
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]], np.float32)
 
 
-def _square_crop(image_rgb: RGBImage, box: FloatArray, size: int) -> RGBImage:
+def _square_crop(image_rgb: RGBImage, box: FloatArray, size: int, zoom: float = 1.0) -> RGBImage:
     x1, y1, x2, y2 = (float(v) for v in box[:4])
-    scale = size / (max(x2 - x1, y2 - y1, 1.0) * GENDERAGE_MARGIN)
+    scale = zoom * size / (max(x2 - x1, y2 - y1, 1.0) * GENDERAGE_MARGIN)
     shift = (size / 2 - scale * (x1 + x2) / 2, size / 2 - scale * (y1 + y2) / 2)
     return _warp(image_rgb, np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float32), size)
 

@@ -44,7 +44,14 @@ EMBEDDED_MODELS = {
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A downloadable model as models.toml states it. `files` maps file names to their SHA-256 (hex)."""
+    """A downloadable model as models.toml states it.
+
+    Attributes:
+        files: file names and their SHA-256 (hex).
+        dimension: numbers in one of its embeddings.
+        threshold: least cosine of one person, inclusive.
+        threshold_source: who measured it, and at which rate of false matches.
+    """
 
     name: str
     kind: str
@@ -55,6 +62,9 @@ class Profile:
     sha256: str | None = None
     bytes: int | None = None
     files: Mapping[str, str] | None = None
+    dimension: int | None = None
+    threshold: float | None = None
+    threshold_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,13 @@ def load_manifest(path: Path = MANIFEST) -> Mapping[str, Profile]:
         name: Profile(**{**entry, "name": name, "urls": tuple(entry["urls"])})
         for name, entry in tomllib.loads(path.read_text(encoding="utf-8")).items()
     }
+
+
+def identify(weights: Path) -> tuple[str, Profile | None]:
+    """The SHA-256 (hex) of a file of weights, and the first profile that it is published in."""
+    sha256 = file_sha256(weights)
+    known = (profile for profile in load_manifest().values() if sha256 in (profile.files or {}).values())
+    return sha256, next(known, None)
 
 
 class ModelStore:

@@ -79,6 +79,7 @@ def _build(settings: Settings) -> State:
             models_dir=settings.models_dir,
             landmarks=landmarks,
             threads=settings.cores,
+            match_threshold=settings.face_match_threshold,
         )
     except ServiceError as error:
         raise StartError(error.message) from error

@@ -73,7 +73,8 @@ class TestBuiltPack:
 
     def test_models_are_told_apart_by_what_they_take_and_give(self, detector: FaceDetector) -> None:
         assert (detector.engine, detector.model, detector.provider) == ("insightface", "tiny", "CPUExecutionProvider")
-        assert detector.embeds
+        assert detector.recogniser is not None
+        assert (detector.recogniser.model, detector.recogniser.dimension) == ("tiny", EMBEDDING_SIZE)
 
     def test_a_face_has_its_box_where_it_is_and_all_attributes(self, detector: FaceDetector) -> None:
         (face,) = detector.analyze(squares((320, 288)))
@@ -83,7 +84,8 @@ class TestBuiltPack:
         assert face.embedding.shape == (EMBEDDING_SIZE,)
         assert face.embedding.dtype == np.float32
         assert np.linalg.norm(face.embedding) == pytest.approx(1, abs=1e-5)
-        assert (face.gender, face.age) == ("M", 31)
+        assert (face.gender, face.age, face.age_range) == ("M", 31, (31, 31))
+        assert face.gender_probability == pytest.approx(np.exp(1) / (np.exp(1) + np.exp(-1)))
         assert not face.unavailable
 
     def test_a_picture_without_a_face_gives_an_empty_list(self, detector: FaceDetector) -> None:
