@@ -63,6 +63,7 @@ class Settings(BaseSettings):
         (),
         description="Keys that callers send as `Authorization: Bearer <key>`, separated by commas; empty: open to all.",
     )
+    prometheus_enabled: bool = Field(True, description="Answer Prometheus at GET /metrics.")
     log_level: LogLevel = Field("info", description="debug, info, warning or error.")
     debug: bool = Field(False, description="Log at level debug, whatever LOG_LEVEL says; answers stay the same.")
     log_format: Literal["auto", "console", "json"] = Field(
@@ -81,6 +82,18 @@ class Settings(BaseSettings):
     )
     max_queue: int = Field(
         32, ge=0, le=10_000, description="Requests that may wait for a worker; one more is answered 503 BUSY at once."
+    )
+
+    rate_limit: str = Field(
+        "1200/minute",
+        pattern=r"^(off|[1-9]\d{0,8}/(second|minute|hour|day))$",
+        description="Requests per key or account, or per address without one: N/second, minute, hour or day; or off.",
+    )
+    redis_url: str | None = Field(
+        None,
+        pattern=r"^rediss?://\S+$",
+        repr=False,
+        description="redis://HOST:PORT/DB counts RATE_LIMIT for all processes together. Default: each in its memory.",
     )
 
     # Files
@@ -123,7 +136,7 @@ class Settings(BaseSettings):
     )
     aws_region: str = Field("us-east-1", description="S3's region. Read with a bucket only.")
 
-    @field_validator("log_level", "log_format", "device", "face_engine", mode="before")
+    @field_validator("log_level", "log_format", "device", "face_engine", "rate_limit", mode="before")
     @classmethod
     def _lower_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value

@@ -13,13 +13,15 @@ from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
 
 from config import Settings, load_settings
-from routes import faces, health, illustrations, models
+from routes import faces, health, illustrations, models, prometheus
 from routes.error_docs import UNAUTHORIZED
 from service.auth import BEARER, STATIC_PATH
 from service.error_handlers import install_error_handlers
 from service.logs import configure_logging
+from service.metrics import Metrics
 from service.middleware import middleware_stack
 from service.model_store import run_models_command
+from service.rate_limit import RateLimiter
 from service.state import open_state
 from service.version import NAME, VERSION
 
@@ -36,9 +38,11 @@ Every failure is `{"detail", "code", "request_id"}`. Uploads and results expire;
 def create_app(settings: Settings) -> FastAPI:
     """The application: cheap to make, since engines are built when it starts."""
 
+    limiter, metrics = RateLimiter(settings.redis_url), Metrics()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_state(settings) as state:
+        async with open_state(settings, limiter=limiter, metrics=metrics) as state:
             app.state.service = state
             yield
         del app.state.service
@@ -51,11 +55,11 @@ def create_app(settings: Settings) -> FastAPI:
         version=VERSION,
         description=DESCRIPTION,
         lifespan=lifespan,
-        middleware=middleware_stack(settings),
+        middleware=middleware_stack(settings, limiter=limiter, metrics=metrics),
         static_url=STATIC_PATH,
     )
     install_error_handlers(app, max_upload_mb=settings.max_upload_size)
-    for router in OPEN_ROUTERS:
+    for router in (*OPEN_ROUTERS, *([prometheus.router] if settings.prometheus_enabled else [])):
         app.include_router(router)
     for router in ROUTERS:
         # The limit is on the routers, not on the app: there it would answer outside the middleware, without id and

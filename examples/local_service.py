@@ -52,6 +52,7 @@ def local_service(**settings: str) -> Iterator[LocalService]:
             "UPLOAD_DIR": f"{folder}/uploads",
             "OUTPUT_DIR": f"{folder}/outputs",
             "AUTO_DOWNLOAD_MODELS": "false",
+            "RATE_LIMIT": "off",
             **settings,
         }
         environment.pop("PORT", None)  # another name of API_PORT

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -85,12 +85,16 @@ class AuthMiddleware:
     Args:
         verifiers: asked in this order.
         required: False leaves all paths open; a known token is recognised all the same.
+        on_event: told "accepted" or "refused" for each token shown, and "missing" where one was needed.
     """
 
-    def __init__(self, app: ASGIApp, *, verifiers: Sequence[Verifier], required: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, verifiers: Sequence[Verifier], required: bool, on_event: Callable[[str], None]
+    ) -> None:
         self.app = app
         self.verifiers = verifiers
         self.required = required
+        self.on_event = on_event
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -99,7 +103,11 @@ class AuthMiddleware:
         connection = HTTPConnection(scope)
         token = _bearer_token(connection)
         principal = await self._known(token, connection)
+        if token:
+            self.on_event("refused" if principal is None else "accepted")
         if principal is None and self.required and not is_open(scope["path"]):
+            if not token:
+                self.on_event("missing")
             refusal = UnauthorizedError(UNKNOWN if token else MISSING)
             await service_error_response(refusal)(scope, receive, send)
             return

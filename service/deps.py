@@ -15,6 +15,7 @@ from service.auth import Principal
 from service.errors import ModelUnavailableError
 from service.illustrations import Illustrator
 from service.inference_pool import ClientPool
+from service.metrics import Metrics
 from service.model_store import ModelStore
 from service.state import State
 from service.storage import LocalStorage
@@ -39,6 +40,11 @@ def get_settings(state: StateDep) -> Settings:
 def get_pool(state: StateDep, request: Request) -> ClientPool:
     """The inference pool, with this request's client to lose its place."""
     return state.pool.for_client(lambda: _disconnected(request.receive))
+
+
+def get_metrics(state: StateDep) -> Metrics:
+    """What is counted."""
+    return state.metrics
 
 
 def get_storage(state: StateDep) -> LocalStorage:
@@ -88,6 +94,7 @@ async def _disconnected(receive: Receive) -> None:
 
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 Pool = Annotated[ClientPool, Depends(get_pool)]
+MetricsDep = Annotated[Metrics, Depends(get_metrics)]
 StorageDep = Annotated[LocalStorage, Depends(get_storage)]
 ModelStoreDep = Annotated[ModelStore, Depends(get_models)]
 Landmarks = Annotated[FaceLandmarks, Depends(get_landmarks)]

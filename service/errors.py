@@ -105,6 +105,13 @@ class NoFaceSlotError(ServiceError):
     status = 422
 
 
+class RateLimitedError(ServiceError):
+    """More requests than RATE_LIMIT allows this caller; nothing of this one was read."""
+
+    code = "RATE_LIMITED"
+    status = 429
+
+
 class BusyError(ServiceError):
     """The inference queue is full; nothing of the request was kept."""
 

@@ -1,4 +1,4 @@
-"""Around every request: id, security headers, Server-Timing, CORS, credentials; and how a failed start is told."""
+"""Around every request: id, headers, CORS, credentials, limits, counting; and how a failed start is told."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import structlog
 from asgi_correlation_id import CorrelationIdMiddleware
+from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -16,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from config import Settings
 from service.auth import STATIC_PATH, ApiKeys, AuthMiddleware
 from service.error_handlers import ErrorEnvelopeMiddleware
+from service.metrics import Metrics
+from service.rate_limit import RateLimiter, RateLimitMiddleware, parse_limit
 
 logger = structlog.get_logger("access")
 
@@ -35,10 +38,24 @@ QUIET_PATHS = ("/health",)
 """Orchestrators ask these every few seconds: their lines would bury the rest."""
 
 
-def middleware_stack(settings: Settings) -> list[Middleware]:
+def middleware_stack(settings: Settings, *, limiter: RateLimiter, metrics: Metrics) -> list[Middleware]:
     """Outermost first."""
+    watching = Middleware(
+        PrometheusInstrumentatorMiddleware,
+        should_group_status_codes=False,
+        excluded_handlers=("^/metrics$", f"^{STATIC_PATH}"),
+        instrumentations=metrics.instrumentations,
+        registry=metrics.registry,
+    )
+    limiting = Middleware(
+        RateLimitMiddleware,
+        limiter=limiter,
+        limit=parse_limit(settings.rate_limit),
+        on_refusal=metrics.rate_limited,
+    )
     return [
         Middleware(StartFailureMiddleware),
+        *([watching] if settings.prometheus_enabled else []),
         Middleware(CorrelationIdMiddleware, generator=lambda: str(uuid4())),
         Middleware(AnswerHeadersMiddleware),
         Middleware(
@@ -53,6 +70,8 @@ def middleware_stack(settings: Settings) -> list[Middleware]:
                 "ETag",
                 "Content-Disposition",
                 "Retry-After",
+                "RateLimit",
+                "RateLimit-Policy",
             ],
         ),
         Middleware(ErrorEnvelopeMiddleware, max_upload_mb=settings.max_upload_size),
@@ -60,7 +79,9 @@ def middleware_stack(settings: Settings) -> list[Middleware]:
             AuthMiddleware,
             verifiers=[ApiKeys(key.get_secret_value() for key in settings.api_key)],
             required=bool(settings.api_key),
+            on_event=metrics.auth_event,
         ),
+        limiting,
     ]
 
 

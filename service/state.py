@@ -14,11 +14,14 @@ from config import Settings
 from face_detector import FaceDetector, load_face_detector
 from face_landmarks import FaceLandmarks
 from personalizer import Personalizer
+from service.engine_health import engines_of
 from service.errors import ServiceError
 from service.inference_pool import InferencePool
 from service.memory import bound_arenas
+from service.metrics import Metrics
 from service.middleware import StartError
 from service.model_store import ModelStore
+from service.rate_limit import RateLimiter
 from service.storage import LocalStorage
 
 logger = structlog.get_logger("start")
@@ -38,17 +41,20 @@ class State:
     landmarks: FaceLandmarks
     detector: FaceDetector
     personalizer: Personalizer
+    limiter: RateLimiter
+    metrics: Metrics
 
 
 @asynccontextmanager
-async def open_state(settings: Settings) -> AsyncIterator[State]:
+async def open_state(settings: Settings, *, limiter: RateLimiter, metrics: Metrics) -> AsyncIterator[State]:
     """Build the state, keep the folders swept, and close everything at the end.
 
     Raises:
         StartError: the service can't run as it is configured.
     """
     bound_arenas()
-    state = await asyncio.to_thread(_build, settings)
+    state = await asyncio.to_thread(_build, settings, limiter, metrics)
+    _watch(state)
     _tell(state)
     if _wants_pack(state) and settings.auto_download_models:
         state.models.pull_in_background(settings.face_model)
@@ -62,9 +68,10 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         await asyncio.to_thread(state.pool.close)
         state.personalizer.close()
         state.landmarks.close()
+        await limiter.close()
 
 
-def _build(settings: Settings) -> State:
+def _build(settings: Settings, limiter: RateLimiter, metrics: Metrics) -> State:
     try:
         storage = LocalStorage(upload_dir=settings.upload_dir, output_dir=settings.output_dir)
     except OSError as error:
@@ -92,6 +99,8 @@ def _build(settings: Settings) -> State:
         landmarks=landmarks,
         detector=detector,
         personalizer=Personalizer(detector=detector, landmarks=landmarks, threads=settings.max_workers),
+        limiter=limiter,
+        metrics=metrics,
     )
 
 
@@ -108,6 +117,26 @@ async def _sweep_regularly(storage: LocalStorage, retention_hours: float) -> Non
 
 def _wants_pack(state: State) -> bool:
     return state.settings.face_engine == "auto" and state.models.find(state.settings.face_model) is None
+
+
+def _watch(state: State) -> None:
+    """Let a scrape read what the state holds."""
+    pool, limiter, watch = state.pool, state.limiter, state.metrics.watch
+
+    def storages() -> dict[str, float]:
+        return {name: float(limiter.storage == name) for name in ("redis", "memory")}
+
+    def engines() -> dict[str, float]:
+        return {name: float(engine.state == "ready") for name, engine in engines_of(state).items()}
+
+    watch("inference_running", "Requests that the pool works on, and how many it may.", "of", lambda: {
+        "now": pool.running, "most": pool.max_workers
+    })  # fmt: skip
+    watch("inference_waiting", "Requests that wait for the pool, and how many may.", "of", lambda: {
+        "now": pool.waiting, "most": pool.max_queue
+    })  # fmt: skip
+    watch("engine_ready", "Whether an engine runs (1) or is missing (0).", "engine", engines)
+    watch("rate_limit_storage", "Where requests are counted: 1 for the storage in use.", "storage", storages)
 
 
 def _tell(state: State) -> None:

@@ -15,6 +15,8 @@ from skimage import data
 from config import Settings
 from main import create_app
 
+pytest_plugins = ["tests.servers"]
+
 PAGES = Path(__file__).resolve().parents[1] / "examples" / "pages"
 
 

@@ -1,0 +1,41 @@
+"""Which engines run, on what, and what is missing: for GET /health and for Prometheus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from service.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class EngineHealth:
+    """One engine: `reason` says why it is missing, and how to get it."""
+
+    state: Literal["ready", "missing"]
+    engine: str | None
+    provider: Annotated[str | None, Field(description="What it really runs on, such as CPUExecutionProvider.")]
+    reason: str | None = None
+
+
+def engines_of(state: State) -> dict[str, EngineHealth]:
+    """Every engine by name."""
+    detector = state.detector
+    return {
+        "face_detector": EngineHealth("ready", detector.engine, detector.provider),
+        "face_recognizer": _recognizer(state),
+        "face_landmarks": EngineHealth("ready", "mediapipe", "XNNPACK CPU"),
+        "illustration_styler": EngineHealth("ready", "classic", "CPU"),
+    }
+
+
+def _recognizer(state: State) -> EngineHealth:
+    detector = state.detector
+    if detector.embeds:
+        return EngineHealth("ready", detector.engine, detector.provider)
+    model = state.settings.face_model
+    how = state.models.how_to_get(model)
+    return EngineHealth("missing", None, None, f"{model} is not installed or has no recogniser. Get it: {how}")
