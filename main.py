@@ -13,7 +13,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
 
 from config import Settings, load_settings
-from routes import faces, health, illustrations, models, prometheus
+from routes import face_recognition, faces, health, illustrations, models, prometheus
 from routes.error_docs import UNAUTHORIZED
 from service.auth import BEARER, STATIC_PATH
 from service.error_handlers import install_error_handlers
@@ -26,7 +26,7 @@ from service.state import open_state
 from service.version import NAME, VERSION
 
 OPEN_ROUTERS = (health.router,)
-ROUTERS = (models.router, faces.router, illustrations.router)
+ROUTERS = (models.router, faces.router, face_recognition.router, illustrations.router)
 
 DESCRIPTION = """Puts a child into a page of a picture book, and finds faces.
 
@@ -62,10 +62,14 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (*OPEN_ROUTERS, *([prometheus.router] if settings.prometheus_enabled else [])):
         app.include_router(router)
     for router in ROUTERS:
-        # The limit is on the routers, not on the app: there it would answer outside the middleware, without id and
-        # headers. BEARER only documents what the middleware asks for.
         app.include_router(
-            router, max_body_size=settings.max_upload_bytes, dependencies=[Depends(BEARER)], responses=UNAUTHORIZED
+            router,
+            # Here and not on the app: there it would answer outside the middleware, without id and headers.
+            max_body_size=settings.max_upload_bytes,
+            # A form's field may be a picture in base64; the default is 1 MB.
+            form_limits={"max_part_size": settings.max_upload_bytes},
+            dependencies=[Depends(BEARER)],  # documents what the middleware asks for
+            responses=UNAUTHORIZED,
         )
     return app
 

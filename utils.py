@@ -80,10 +80,14 @@ def rgb8_from_lab(lab: FloatArray) -> RGBImage:
 
 
 class Stopwatch:
-    """Milliseconds spent in named stages, summed where a stage runs more than once."""
+    """Milliseconds spent in named stages, summed where a stage runs more than once.
 
-    def __init__(self) -> None:
-        self.timings_ms: dict[str, float] = {}
+    Args:
+        timings_ms: where they are noted; a new dictionary when None.
+    """
+
+    def __init__(self, timings_ms: dict[str, float] | None = None) -> None:
+        self.timings_ms: dict[str, float] = {} if timings_ms is None else timings_ms
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

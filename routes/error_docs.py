@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -27,12 +28,20 @@ class ErrorAnswer(BaseModel):
 
 
 def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may fail in these ways: one entry a status, with each code and its meaning."""
-    meanings: dict[int | str, list[str]] = {}
-    for kind in kinds:
-        first_line = (kind.__doc__ or "").partition("\n")[0]
-        meanings.setdefault(kind.status, []).append(f"`{kind.code}`: {first_line}")
-    return {status: {"model": ErrorAnswer, "description": "<br>".join(lines)} for status, lines in meanings.items()}
+    """The `responses` of a route with fields that may fail in these ways: one entry a status, with each code."""
+    return _responses([(422, "VALIDATION_ERROR", "A field is missing or wrong; see `errors`."), *map(_meaning, kinds)])
 
 
-UNAUTHORIZED = documented(UnauthorizedError)
+def _meaning(kind: type[ServiceError]) -> tuple[int, str, str]:
+    return kind.status, kind.code, (kind.__doc__ or "").partition("\n")[0]
+
+
+def _responses(meanings: Iterable[tuple[int, str, str]]) -> dict[int | str, dict[str, Any]]:
+    lines: dict[int | str, list[str]] = {}
+    for status, code, meaning in meanings:
+        lines.setdefault(status, []).append(f"`{code}`: {meaning}")
+    return {status: {"model": ErrorAnswer, "description": "<br>".join(each)} for status, each in lines.items()}
+
+
+UNAUTHORIZED = _responses([_meaning(UnauthorizedError)])
+"""The failure of every route that is not open to all."""

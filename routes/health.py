@@ -26,6 +26,17 @@ class Health(BaseModel):
     workers: dict[str, int] = Field(description="Requests that are worked on, that wait, and how many may.")
 
 
+class FaceRecognitionHealth(BaseModel):
+    """The state of face recognition."""
+
+    status: Literal["healthy"]
+    model: str = Field(description="The engine that recognises faces, or would.", examples=["insightface"])
+    model_loaded: bool = Field(description="Whether there is a recogniser, without which there are no embeddings.")
+    version: str = Field(description="Of this service.", examples=["1.0.0"])
+    recogniser: str | None = Field(description="The face model that gives embeddings.", examples=["buffalo_l"])
+    reason: str | None = Field(description="What is missing and how to get it; null where nothing is.")
+
+
 @router.get("/")
 async def about() -> dict[str, str]:
     """What this service is, and where to read on."""
@@ -48,6 +59,20 @@ async def health(state: StateDep) -> Health:
             "waiting": state.pool.waiting,
             "max_queue": state.pool.max_queue,
         },
+    )
+
+
+@router.get("/api/v1/health")
+async def face_recognition_health(state: StateDep) -> FaceRecognitionHealth:
+    """Whether faces can be recognised: verify-face works in any case, the rest needs a recogniser."""
+    recogniser, health = state.detector.recogniser, engines_of(state)["face_recognizer"]
+    return FaceRecognitionHealth(
+        status="healthy",
+        model=health.engine or "insightface",
+        model_loaded=recogniser is not None,
+        version=VERSION,
+        recogniser=recogniser.model if recogniser else None,
+        reason=health.reason,
     )
 
 

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from starlette.types import Receive
 
 from config import Settings
-from face_detector import FaceDetector
+from face_detector import FaceDetector, Recogniser
 from face_landmarks import FaceLandmarks
 from personalizer import Personalizer
 from service.auth import Principal
@@ -17,6 +17,7 @@ from service.illustrations import Illustrator
 from service.inference_pool import ClientPool
 from service.metrics import Metrics
 from service.model_store import ModelStore
+from service.recognition import FaceRecognition, why_no_recogniser
 from service.state import State
 from service.storage import LocalStorage
 
@@ -67,6 +68,19 @@ def get_detector(state: StateDep) -> FaceDetector:
     return state.detector
 
 
+def get_recogniser(state: StateDep) -> Recogniser:
+    """What embeddings belong to: for routes that can't do without them."""
+    if state.detector.recogniser is None:
+        raise ModelUnavailableError(why_no_recogniser(state.settings, state.models))
+    return state.detector.recogniser
+
+
+def get_recognition(state: StateDep) -> FaceRecognition:
+    """Face recognition on what clients send."""
+    settings = state.settings
+    return FaceRecognition(state.detector, max_pixels=settings.max_pixels, det_threshold=settings.face_det_thresh)
+
+
 def get_personalizer(state: StateDep) -> Personalizer:
     """The personaliser."""
     return state.personalizer
@@ -99,6 +113,8 @@ StorageDep = Annotated[LocalStorage, Depends(get_storage)]
 ModelStoreDep = Annotated[ModelStore, Depends(get_models)]
 Landmarks = Annotated[FaceLandmarks, Depends(get_landmarks)]
 Detector = Annotated[FaceDetector, Depends(get_detector)]
+RecogniserDep = Annotated[Recogniser, Depends(get_recogniser)]
+Recognition = Annotated[FaceRecognition, Depends(get_recognition)]
 PersonalizerDep = Annotated[Personalizer, Depends(get_personalizer)]
 IllustratorDep = Annotated[Illustrator, Depends(get_illustrator)]
 Timings = Annotated[dict[str, float], Depends(get_timings)]

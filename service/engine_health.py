@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from service.recognition import why_no_recogniser
+
 if TYPE_CHECKING:
     from service.state import State
 
@@ -36,6 +38,4 @@ def _recognizer(state: State) -> EngineHealth:
     detector = state.detector
     if detector.embeds:
         return EngineHealth("ready", detector.engine, detector.provider)
-    model = state.settings.face_model
-    how = state.models.how_to_get(model)
-    return EngineHealth("missing", None, None, f"{model} is not installed or has no recogniser. Get it: {how}")
+    return EngineHealth("missing", None, None, why_no_recogniser(state.settings, state.models))

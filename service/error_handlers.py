@@ -72,9 +72,11 @@ def envelope(
     code: str | None = None,
     headers: Mapping[str, str] | None = None,
     errors: Sequence[Mapping[str, Any]] | None = None,
+    fields: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    """The body that every failure has."""
+    """The body that every failure has; `fields` go before it."""
     body: dict[str, Any] = {
+        **(fields or {}),
         "detail": detail,
         "code": code or CODES.get(status, http.HTTPStatus(status).name),
         "request_id": correlation_id.get(),
@@ -88,7 +90,7 @@ def service_error_response(error: ServiceError) -> JSONResponse:
     """The envelope of an expected failure; its cause, if any, goes to the log only."""
     if error.status >= 500:
         logger.warning(error.message, code=error.code, cause=repr(error.__cause__) if error.__cause__ else None)
-    return envelope(error.status, error.message, code=error.code, headers=error.headers)
+    return envelope(error.status, error.message, code=error.code, headers=error.headers, fields=error.fields)
 
 
 def http_detail(status: int, detail: str, *, max_upload_mb: int) -> str:
@@ -99,7 +101,7 @@ def http_detail(status: int, detail: str, *, max_upload_mb: int) -> str:
         case 405:
             return "This address does not take that method; the Allow header names those it takes."
         case 413:
-            return f"File too large. A request may hold {max_upload_mb} MB of pictures, or 1 MB of JSON."
+            return f"File too large. A request may hold {max_upload_mb} MB of pictures; 1 MB where it holds none."
         case _:
             return detail
 
@@ -111,7 +113,10 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 def _validation_response(error: RequestValidationError) -> JSONResponse:
     # The input itself is left out: it may be NaN, which JSON can't hold, or a picture of someone.
-    errors = [{"loc": _place(fault["loc"]), "msg": fault["msg"], "type": fault["type"]} for fault in error.errors()]
+    errors = [
+        {"loc": _place(fault["loc"]), "msg": fault["msg"].removeprefix("Value error, "), "type": fault["type"]}
+        for fault in error.errors()
+    ]
     malformed = any(fault["type"] == "json_invalid" for fault in errors)
     where = ".".join(str(part) for part in errors[0]["loc"]) if errors else "request"
     detail = f"{where}: {errors[0]['msg']}" if errors else "The request is not valid."

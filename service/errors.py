@@ -7,6 +7,12 @@ which is logged and never sent.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+NO_FACE = "No face detected in image"
+
 
 class ServiceError(Exception):
     """Base of all expected failures.
@@ -16,6 +22,8 @@ class ServiceError(Exception):
 
     code = "INTERNAL_ERROR"
     status = 500
+    fields: ClassVar[Mapping[str, Any]] = {}
+    """What the answer has beside `detail`, `code` and `request_id`."""
 
     def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(message)
@@ -53,11 +61,25 @@ class NotFoundError(ServiceError):
     status = 404
 
 
+class ModelMismatchError(ServiceError):
+    """The embeddings come from different models: their similarity means nothing."""
+
+    code = "MODEL_MISMATCH"
+    status = 409
+
+
 class PayloadTooLargeError(ServiceError):
     """More bytes than MAX_UPLOAD_SIZE."""
 
     code = "FILE_TOO_LARGE"
     status = 413
+
+
+class InvalidBase64Error(ServiceError):
+    """The text is not standard base64 of a picture."""
+
+    code = "INVALID_BASE64"
+    status = 422
 
 
 class UnsupportedImageError(ServiceError):
@@ -96,6 +118,16 @@ class NoFaceDetectedError(ServiceError):
 
     def __init__(self, advice: str = "Use a clear, well-lit photo with a visible face.") -> None:
         super().__init__(f"No faces detected in the provided image. {advice}")
+
+
+class FaceNotFoundError(NoFaceDetectedError):
+    """No face in a picture of the face recognition API, in the words and fields of the first version."""
+
+    fields: ClassVar[Mapping[str, Any]] = {"face_detected": False, "error": NO_FACE}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.message = f"{NO_FACE}. Use a sharp, well-lit picture with a visible face, or lower det_threshold."
 
 
 class NoFaceSlotError(ServiceError):
@@ -138,3 +170,14 @@ class ModelDownloadError(ServiceError):
 
     code = "MODEL_DOWNLOAD_FAILED"
     status = 503
+
+
+@contextmanager
+def naming(part: str) -> Iterator[None]:
+    """Say which of several parts of a request an error is about."""
+    try:
+        yield
+    except ServiceError as error:
+        if error.status < 500:
+            error.message = f"{part}: {error.message}"
+        raise

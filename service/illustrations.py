@@ -6,9 +6,8 @@ Everything here blocks: handlers run it in the inference pool.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 from uuid import UUID
@@ -17,14 +16,7 @@ import numpy as np
 
 from face_slots import FaceSlot
 from personalizer import Identity, PersonalizedPage, PersonalizeOptions, Personalizer
-from service.errors import (
-    ImageTooLargeError,
-    ImageUnreadableError,
-    InvalidValueError,
-    NoFaceSlotError,
-    ServiceError,
-    UnsupportedImageError,
-)
+from service.errors import ImageUnreadableError, InvalidValueError, NoFaceSlotError, naming
 from service.image_io import DecodedImage, ImageFormat, decode_image, encode_image
 from service.slots import SlotChoice, SlotSpec, build_slot, build_slots, check_box
 from service.storage import LocalStorage, StoredFile, Template
@@ -108,7 +100,7 @@ class Illustrator:
         def write(file: BinaryIO) -> None:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # pages are compressed already
                 for number, template_id in enumerate(template_ids, start=1):
-                    with _naming(f"page {number}"):
+                    with naming(f"page {number}"):
                         page, stored_slots = self._page(template_id)
                         slots, index = self._choose_slot(page, stored_slots, choice.slot)
                         data, _ = self._draw(identity, page, slots, index, choice, Stopwatch())
@@ -156,7 +148,7 @@ class Illustrator:
         return self._decode(illustration, "illustration", to_srgb=False), None
 
     def _decode(self, file: BinaryIO, part: str, *, to_srgb: bool, reduce_to: int | None = None) -> DecodedImage:
-        with _naming(part):
+        with naming(part):
             image = decode_image(file, max_pixels=self.max_pixels, to_srgb=to_srgb, reduce_to=reduce_to)
             height, width = image.rgb.shape[:2]
             if min(height, width) < MIN_SIDE_PX:
@@ -199,15 +191,3 @@ class Illustrator:
         if choice >= len(slots):
             raise InvalidValueError(f"slot: the page has {len(slots)}, counted from 0; {choice} is none of them.")
         return slots, choice
-
-
-@contextmanager
-def _naming(part: str) -> Iterator[None]:
-    """Say which of several pictures an error is about."""
-    named: tuple[type[ServiceError], ...] = (
-        ImageTooLargeError, ImageUnreadableError, UnsupportedImageError, NoFaceSlotError, InvalidValueError,
-    )  # fmt: skip
-    try:
-        yield
-    except named as error:
-        raise type(error)(f"{part}: {error.message}") from error

@@ -53,6 +53,7 @@ class DecodedImage:
         icc_profile: the profile that `rgb` is in, where it isn't plain sRGB.
         format: Pillow's name of the format.
         scale: pixels here per pixel of the file; below 1 only where `decode_image` was allowed to reduce.
+        full_size: width and height of the file's picture, upright.
     """
 
     rgb: RGBImage
@@ -60,7 +61,8 @@ class DecodedImage:
     dpi: tuple[float, float] | None
     icc_profile: bytes | None
     format: str
-    scale: float = 1.0
+    scale: float
+    full_size: tuple[int, int]
 
 
 def decode_image(
@@ -82,7 +84,7 @@ def decode_image(
     """
     stream = io.BytesIO(data) if isinstance(data, bytes) else data
     image = _open(stream, max_pixels)
-    name, width = image.format or "", image.width
+    name, (width, height) = image.format or "", image.size
     try:
         if reduce_to is not None and max(image.size) > reduce_to:
             share = reduce_to / max(image.size)
@@ -91,10 +93,12 @@ def decode_image(
         image.load()
         stored_size = image.size
         ImageOps.exif_transpose(image, in_place=True)
-        dpi = _dpi(image, turned=image.size != stored_size)
+        turned = image.size != stored_size
+        dpi = _dpi(image, turned=turned)
         colour, alpha = _split_alpha(_to_eight_bit(image))
         rgb, profile = _to_rgb(colour, image.info.get("icc_profile"), to_srgb=to_srgb)
-        return DecodedImage(np.array(rgb), None if alpha is None else np.array(alpha), dpi, profile, name, scale)
+        pixels, opacity = np.array(rgb), None if alpha is None else np.array(alpha)
+        return DecodedImage(pixels, opacity, dpi, profile, name, scale, (height, width) if turned else (width, height))
     except (ImageUnreadableError, UnsupportedImageError):
         raise
     except Exception as error:  # decoders raise whatever they stumble over

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import ParamSpec, TypeVar
+from itertools import islice
+from typing import Any, ParamSpec, TypeVar
 
 from service.errors import BusyError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 RETRY_AFTER_S = 2
+LONG_WAIT_S = 15
+"""Seconds after which a client that is shown each result wants a sign of life: proxies cut a silent stream."""
 
 
 class ClientGoneError(Exception):
@@ -42,7 +46,7 @@ class InferencePool:
         Raises:
             BusyError: at once, when `max_queue` callers wait already.
         """
-        return await self._run(partial(fn, *args, **kwargs), gone=None)
+        return await self._run(partial(fn, *args, **kwargs), None)
 
     def for_client(self, gone: Callable[[], Awaitable[object]]) -> ClientPool:
         """The pool as one request sees it; `gone` returns when its client has closed the connection."""
@@ -52,7 +56,16 @@ class InferencePool:
         """Wait for the work that has begun, and end the threads."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    async def _run(self, call: Callable[[], T], gone: Callable[[], Awaitable[object]] | None) -> T:
+    def refuse_if_full(self) -> None:
+        """Raise `BusyError` if one more caller would not be let in."""
+        if self._turns.locked() and self.waiting >= self.max_queue:
+            raise BusyError("The service is working to capacity. Try again shortly.", retry_after_s=RETRY_AFTER_S)
+
+    async def _run(
+        self, call: Callable[[], T], gone: Callable[[], Awaitable[object]] | None, *, admitted: bool = False
+    ) -> T:
+        if not admitted:
+            self.refuse_if_full()
         await self._take_turn(gone)
         self.running += 1
         # The thread logs with the request's id.
@@ -66,8 +79,6 @@ class InferencePool:
         if not self._turns.locked():
             await self._turns.acquire()
             return
-        if self.waiting >= self.max_queue:
-            raise BusyError("The service is working to capacity. Try again shortly.", retry_after_s=RETRY_AFTER_S)
         self.waiting += 1
         try:
             await (self._turns.acquire() if gone is None else self._turn_unless(gone))
@@ -108,3 +119,40 @@ class ClientPool:
             ClientGoneError: the client went before its turn.
         """
         return await self._pool._run(partial(fn, *args, **kwargs), self._gone)
+
+    def run_each(self, fn: Callable[[Item], T], items: Iterable[Item]) -> AsyncGenerator[tuple[int, T] | None]:
+        """`fn` of every item: its index and result, in the order in which they finish; None where one takes long.
+
+        At most as many items as there are workers are in work or in the queue at a time, so that a long list neither
+        fills the memory nor keeps other callers waiting for more than their turn. What is left is dropped when the
+        client goes, and when the generator is closed.
+
+        Raises:
+            BusyError: at once, not at the first item, when the queue is full. Later items wait in it in any case.
+            ClientGoneError: on the way, when the client has gone.
+        """
+        self._pool.refuse_if_full()
+        return self._each(fn, items)
+
+    async def _each(self, fn: Callable[[Item], T], items: Iterable[Item]) -> AsyncGenerator[tuple[int, T] | None]:
+        waiting = enumerate(items)
+        working: dict[asyncio.Future[T], int] = {}
+        left = asyncio.ensure_future(self._gone())
+        try:
+            while True:
+                for index, item in islice(waiting, self._pool.max_workers - len(working)):
+                    working[asyncio.ensure_future(self._pool._run(partial(fn, item), None, admitted=True))] = index
+                if not working:
+                    return
+                events: set[asyncio.Future[Any]] = {*working, left}
+                done, _ = await asyncio.wait(events, timeout=LONG_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+                if left in done:
+                    raise ClientGoneError
+                if not done:
+                    yield None
+                for work in working.keys() & done:
+                    yield working.pop(work), work.result()
+        finally:
+            left.cancel()
+            for work in working:
+                work.cancel()

@@ -21,6 +21,13 @@ def preferred_image(accept: str) -> ImageFormat | None:
     return IMAGE_TYPES[max(images, key=lambda image: image[0])[1]] if images else None
 
 
+def wants_events(accept: str) -> bool:
+    """Whether `accept` names server-sent events, and wants them more than JSON."""
+    ranges = [_parse_range(part) for part in accept.lower().split(",")]
+    events = max((weight for name, weight in ranges if name == "text/event-stream"), default=0.0)
+    return events > max((weight for name, weight in ranges if name == "application/json"), default=0.0)
+
+
 def is_known_by_client(etag: str, if_none_match: str | None) -> bool:
     """Whether the client's copy is still the right one."""
     if if_none_match is None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 SQUARE = 96
 """The detector finds white squares of about this many pixels, at 640 px, on black, whose centre is a multiple of 32."""
@@ -27,6 +28,17 @@ def write_pack(folder: Path, *, detector: bool = True, recogniser: bool = True, 
     if genderage:
         onnx.save(constant_genderage(age=31), folder / "c.onnx")
     return folder
+
+
+def picture_of_squares(
+    *centres: tuple[int, int], colour: tuple[int, int, int] = (255, 255, 255), size: tuple[int, int] = (640, 480)
+) -> Image.Image:
+    """What the built detector takes for faces, on black. `size` is width and height."""
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    half = SQUARE // 2
+    for x, y in centres:
+        pixels[y - half : y + half, x - half : x + half] = colour
+    return Image.fromarray(pixels)
 
 
 def square_detector(*, side: int | None = None) -> onnx.ModelProto:

@@ -13,8 +13,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from main import create_app
-from tests.conftest import settings_in
-from tests.face_packs import EMBEDDING_SIZE, SQUARE, write_pack
+from tests.conftest import encoded, settings_in
+from tests.face_packs import EMBEDDING_SIZE, write_pack
+from tests.face_packs import picture_of_squares as squares
 
 SHARED = Path(os.environ.get("SHARED_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -39,14 +40,7 @@ def embedded_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCl
 
 
 def picture_of_squares(*centres: tuple[int, int], **save_options: Any) -> bytes:
-    """A 640x480 JPEG with what the built detector takes for faces."""
-    pixels = np.zeros((480, 640, 3), np.uint8)
-    half = SQUARE // 2
-    for x, y in centres:
-        pixels[y - half : y + half, x - half : x + half] = 255
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=95, **save_options)
-    return buffer.getvalue()
+    return encoded(squares(*centres), "JPEG", quality=95, **save_options)
 
 
 def detect(client: TestClient, picture: bytes, name: str = "photo.jpg") -> Any:

@@ -5,6 +5,7 @@ Each gets its status and code, leaves no file behind, and the service goes on.
 
 from __future__ import annotations
 
+import base64
 import http.client
 import io
 import json
@@ -29,7 +30,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from tests.conftest import encoded
+from main import create_app
+from tests.conftest import encoded, settings_in
+from tests.face_packs import picture_of_squares, write_pack
 
 PROJECT = Path(__file__).resolve().parents[1]
 MIB = 2**20
@@ -129,7 +132,24 @@ UPLOADS = [
     Upload("/personalize", "illustration"),
     Upload("/personalize/book", "child_photo"),
     Upload("/upload-illustration-template", "file"),
+    Upload("/api/v1/verify-face", "file"),
+    Upload("/api/v1/extract-embedding", "file"),
+    Upload("/api/v1/compare-images", "file_a"),
+    Upload("/api/v1/compare-images", "file_b"),
 ]
+
+
+@pytest.fixture(scope="module")
+def pack_client(service_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """The service with a face pack: the routes that embed refuse everything without one."""
+    pack = write_pack(tmp_path_factory.mktemp("models") / "built")
+    with TestClient(create_app(settings_in(service_folder, face_model=str(pack)))) as client:
+        yield client
+
+
+@pytest.fixture
+def client_of(app_client: TestClient, pack_client: TestClient) -> Callable[[Upload], TestClient]:
+    return lambda upload: pack_client if upload.route.startswith("/api/v1/") else app_client
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +164,11 @@ def form(photo: bytes, page: bytes, template_id: str) -> Callable[[Upload, bytes
     """The arguments of a request that is sound but for one part."""
 
     def build(upload: Upload, data: bytes) -> dict[str, Any]:
-        sound = {"child_photo": photo, "illustration": page} if upload.route == "/personalize" else {}
+        face = encoded(picture_of_squares((320, 288)))
+        sound = {
+            "/personalize": {"child_photo": photo, "illustration": page},
+            "/api/v1/compare-images": {"file_a": face, "file_b": face},
+        }.get(upload.route, {})
         parts = {
             name: (f"../../{name}.png", content, "image/png") for name, content in {**sound, upload.part: data}.items()
         }
@@ -180,12 +204,35 @@ def remove_what_was_stored(client: TestClient, body: dict[str, Any]) -> None:
 @pytest.mark.parametrize("upload", UPLOADS, ids=str)
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
 def test_hostile_pictures_get_their_code(
-    app_client: TestClient, form: Callable[[Upload, bytes], dict[str, Any]], hostile: Hostile, upload: Upload
+    client_of: Callable[[Upload], TestClient],
+    form: Callable[[Upload, bytes], dict[str, Any]],
+    hostile: Hostile,
+    upload: Upload,
 ) -> None:
-    answer = app_client.post(upload.route, **form(upload, hostile.build()))
+    client = client_of(upload)
+    answer = client.post(upload.route, **form(upload, hostile.build()))
     body = answer.json()
     assert (answer.status_code, body.get("code", "")) in hostile.codes, body
-    remove_what_was_stored(app_client, body)
+    remove_what_was_stored(client, body)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+def test_hostile_pictures_in_base64_get_their_code(pack_client: TestClient, hostile: Hostile) -> None:
+    text = base64.b64encode(hostile.build()).decode()
+    answer = pack_client.post("/api/v1/extract-embedding", json={"image_base64": text})
+    body = answer.json()
+    codes = hostile.codes if text else {(422, "INVALID_BASE64")}
+    assert (answer.status_code, body.get("code", "")) in codes, body
+
+
+def test_hostile_pictures_stop_no_batch(pack_client: TestClient) -> None:
+    sound = encoded(picture_of_squares((320, 288)))
+    files = [("files", ("x", data)) for hostile in HOSTILE for data in (hostile.build(), sound)]
+    body = pack_client.post("/api/v1/batch-extract", files=files).json()
+    assert [item["index"] for item in body["results"]] == list(range(2 * len(HOSTILE)))
+    for hostile, wrong, right in zip(HOSTILE, body["results"][::2], body["results"][1::2], strict=True):
+        assert (wrong["code"] or "") in {code for _, code in hostile.codes}, hostile.name
+        assert right["embedding"]
 
 
 @pytest.mark.parametrize("upload", UPLOADS, ids=str)
@@ -206,9 +253,9 @@ def test_hostile_pictures_get_their_code(
     ids=["nothing", "json", "bare bytes", "no boundary", "broken parts", "fields", "files", "2 MB field", "text"],
 )  # fmt: skip
 def test_malformed_requests_get_the_envelope(
-    app_client: TestClient, upload: Upload, request_parts: dict[str, Any], status: int
+    client_of: Callable[[Upload], TestClient], upload: Upload, request_parts: dict[str, Any], status: int
 ) -> None:
-    answer = app_client.post(upload.route, **request_parts)
+    answer = client_of(upload).post(upload.route, **request_parts)
     # Malformed (400) or incomplete (422): which of both a parser notices first is its own affair.
     assert answer.status_code in {status, 400, 422}, answer.text
     assert {"detail", "code", "request_id"} <= answer.json().keys()
@@ -266,24 +313,26 @@ def test_json_over_its_limit_is_refused(app_client: TestClient) -> None:
 
 
 def test_a_full_pool_refuses_at_once_on_every_upload_route(
-    app_client: TestClient,
+    pack_client: TestClient,
     form: Callable[[Upload, bytes], dict[str, Any]],
     photo: bytes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pool = app_client.app.state.service.pool  # type: ignore[attr-defined]
+    pool = pack_client.app.state.service.pool  # type: ignore[attr-defined]
     monkeypatch.setattr(pool, "max_queue", 0)
     release = threading.Event()
-    assert app_client.portal is not None
-    occupied = [app_client.portal.start_task_soon(pool.run, release.wait, 30) for _ in range(pool.max_workers)]
+    assert pack_client.portal is not None
+    occupied = [pack_client.portal.start_task_soon(pool.run, release.wait, 30) for _ in range(pool.max_workers)]
     try:
         while pool.running < pool.max_workers:
             time.sleep(0.01)
-        for upload in UPLOADS:
-            answer = app_client.post(upload.route, **form(upload, photo))
+        batch = {"files": {"files": ("a.jpg", photo)}, "headers": {"Accept": "text/event-stream"}}
+        requests = [(upload.route, form(upload, photo)) for upload in UPLOADS] + [("/api/v1/batch-extract", batch)]
+        for route, parts in requests:
+            answer = pack_client.post(route, **parts)
             assert (answer.status_code, answer.json()["code"]) == (503, "BUSY")
             assert int(answer.headers["retry-after"]) > 0
-        assert app_client.get("/health/live").status_code == 200
+        assert pack_client.get("/health/live").status_code == 200
     finally:
         release.set()
         for task in occupied:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 
+from service import inference_pool
 from service.errors import BusyError
 from service.inference_pool import ClientGoneError, InferencePool
 
@@ -130,5 +131,85 @@ def test_what_the_work_raises_reaches_the_caller_and_frees_the_worker() -> None:
             await pool.run(divmod, 1, 0)
         gate.open.set()
         assert await pool.run(gate.work, 1) == 1
+
+    with_pool(scenario, workers=1, queue=0)
+
+
+async def nobody_leaves() -> None:
+    await asyncio.Event().wait()
+
+
+async def results_of(results: AsyncGenerator[tuple[int, int] | None]) -> list[tuple[int, int] | None]:
+    return [result async for result in results]
+
+
+def test_each_item_is_worked_on_and_no_more_at_a_time_than_there_are_workers() -> None:
+    async def scenario(pool: InferencePool, gate: Gate) -> None:
+        taken: list[int] = []
+
+        def items() -> Iterator[int]:
+            for number in range(6):
+                taken.append(number)
+                yield number
+
+        results = pool.for_client(nobody_leaves).run_each(gate.work, items())
+        working = asyncio.create_task(results_of(results))
+        await settle()
+        assert (pool.running, pool.waiting, taken) == (2, 0, [0, 1])
+        gate.open.set()
+        assert sorted(filter(None, await working)) == [(number, number) for number in range(6)]
+
+    with_pool(scenario, workers=2, queue=0)
+
+
+def test_items_wait_in_a_full_queue_once_the_first_is_let_in() -> None:
+    async def scenario(pool: InferencePool, gate: Gate) -> None:
+        client = pool.for_client(nobody_leaves)
+        first = asyncio.create_task(pool.run(gate.work, 0))
+        await settle()
+        with pytest.raises(BusyError):
+            client.run_each(gate.work, [1])
+        gate.open.set()
+        await first
+        assert await results_of(client.run_each(gate.work, [1, 2, 3])) == [(0, 1), (1, 2), (2, 3)]
+
+    with_pool(scenario, workers=1, queue=0)
+
+
+def test_the_items_of_a_client_that_leaves_are_dropped() -> None:
+    async def scenario(pool: InferencePool, gate: Gate) -> None:
+        left = asyncio.Event()
+        working = asyncio.create_task(results_of(pool.for_client(left.wait).run_each(gate.work, range(9))))
+        await settle()
+        left.set()
+        with pytest.raises(ClientGoneError):
+            await working
+        gate.open.set()
+        await pool.run(gate.work, 9)
+        assert gate.done == [0, 9]
+
+    with_pool(scenario, workers=1, queue=1)
+
+
+def test_a_slow_item_gives_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference_pool, "LONG_WAIT_S", 0.01)
+
+    async def scenario(pool: InferencePool, gate: Gate) -> None:
+        results = pool.for_client(nobody_leaves).run_each(gate.work, [5])
+        assert await anext(results) is None
+        gate.open.set()
+        assert (0, 5) in await results_of(results)
+
+    with_pool(scenario, workers=1, queue=0)
+
+
+def test_what_the_work_on_an_item_raises_ends_the_others() -> None:
+    async def scenario(pool: InferencePool, gate: Gate) -> None:
+        gate.open.set()
+        with pytest.raises(ZeroDivisionError):
+            await results_of(pool.for_client(nobody_leaves).run_each(lambda number: gate.work(1 // number), [1, 0, 1]))
+        assert gate.done == [1]
+        await settle()
+        assert (pool.running, pool.waiting) == (0, 0)
 
     with_pool(scenario, workers=1, queue=0)

@@ -1,0 +1,186 @@
+"""From pictures to faces: decodes what was sent, finds the face that is meant, and embeds it.
+
+Everything here blocks: handlers run it in the inference pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Literal, TypeAlias
+
+import numpy as np
+
+from config import Settings
+from face_detector import Face, FaceDetector, Recogniser, sight
+from face_matching import FaceChoice, choose_face
+from service.base64_picture import decode_base64
+from service.errors import FaceNotFoundError, InvalidValueError
+from service.image_io import decode_image
+from service.model_store import ModelStore, Profile
+from utils import RGBImage, Stopwatch
+
+Picture: TypeAlias = BinaryIO | str
+"""A picture as it was sent: a file, or base64 text."""
+
+PHOTO_SIDE_PX = 1600
+"""A JPEG is decoded at a half, a quarter or an eighth as long as its longer side keeps this many pixels."""
+GPU_GROUP = 8
+MAX_FACES = 100
+"""Faces of one picture that are worked on, the largest ones: a poster of thousands must not hold a worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceOptions:
+    """Which faces of a picture are meant; a `det_threshold` of None is the configured one."""
+
+    choice: FaceChoice = "largest"
+    all_faces: bool = False
+    det_threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A decoded picture and its faces, largest first, in its own pixels.
+
+    Attributes:
+        rgb: HxWx3 uint8, upright by its EXIF orientation.
+        scale: pixels of `rgb` per pixel of the picture as it was sent.
+        image_shape: height, width and channels of the upright picture as it was sent.
+        faces_found: how many there are, of which `faces` has the largest `MAX_FACES`.
+        chosen: the index of the face that is meant; None where there is no face.
+        wanted: the indices of the faces that are asked for.
+        rotation_applied: degrees clockwise by which the picture had to be turned before a face was found.
+    """
+
+    rgb: RGBImage
+    scale: float
+    image_shape: tuple[int, int, int]
+    faces: Sequence[Face]
+    faces_found: int
+    chosen: int | None
+    wanted: Sequence[int]
+    rotation_applied: Literal[0, 90, 180, 270]
+    det_threshold: float
+
+    @property
+    def chosen_index(self) -> int:
+        """`chosen`, of a picture that has a face."""
+        assert self.chosen is not None
+        return self.chosen
+
+    def as_sent(self, face: Face) -> Face:
+        """The face in pixels of the picture as it was sent."""
+        factor = np.float32(1 / self.scale)
+        return replace(face, bbox=face.bbox * factor, kps=face.kps * factor)
+
+
+class FaceRecognition:
+    """Finds and embeds the faces of what clients send. Thread-safe."""
+
+    def __init__(self, detector: FaceDetector, *, max_pixels: int, det_threshold: float) -> None:
+        self.detector = detector
+        self.max_pixels = max_pixels
+        self.det_threshold = det_threshold
+
+    @property
+    def group_size(self) -> int:
+        """Pictures whose faces are embedded together: on a CPU that gains nothing and delays the first answers."""
+        return 1 if self.detector.provider == "CPUExecutionProvider" else GPU_GROUP
+
+    def least_confidence(self, options: FaceOptions) -> float:
+        """The detection threshold that `options` mean."""
+        return self.det_threshold if options.det_threshold is None else options.det_threshold
+
+    def see(self, picture: Picture, options: FaceOptions, clock: Stopwatch) -> Seen:
+        """Decode a picture and find its faces.
+
+        Raises:
+            ServiceError: it is no picture that is taken, or has faces, but none of the number that is asked for.
+        """
+        with clock.stage("decode"):
+            data = decode_base64(picture) if isinstance(picture, str) else picture
+            image = decode_image(data, max_pixels=self.max_pixels, to_srgb=True, reduce_to=PHOTO_SIDE_PX)
+        det_threshold = self.least_confidence(options)
+        with clock.stage("detect"):
+            sighting = sight(self.detector, image.rgb, threshold=det_threshold)
+        faces = sighting.faces[:MAX_FACES]
+        height, width = image.rgb.shape[:2]
+        chosen = choose_face(faces, options.choice, (width, height)) if faces else None
+        return Seen(
+            rgb=image.rgb,
+            scale=image.scale,
+            image_shape=(image.full_size[1], image.full_size[0], 3),
+            faces=faces,
+            faces_found=len(sighting.faces),
+            chosen=chosen,
+            wanted=range(len(faces)) if options.all_faces else () if chosen is None else (chosen,),
+            rotation_applied=sighting.rotation_applied,
+            det_threshold=det_threshold,
+        )
+
+    def see_face(self, picture: Picture, options: FaceOptions, clock: Stopwatch) -> Seen:
+        """As `see`, of a picture that must have a face.
+
+        Raises:
+            FaceNotFoundError: it has none.
+        """
+        seen = self.see(picture, options, clock)
+        if seen.chosen is None:
+            raise FaceNotFoundError
+        return seen
+
+    def recognise(self, seen: Sequence[Seen], clock: Stopwatch, *, attributes: bool = False) -> list[dict[int, Face]]:
+        """The wanted faces of each picture by index, in pixels of the picture as it was sent.
+
+        They have embeddings as far as there is a recogniser, and gender and age where `attributes` asks for them.
+        """
+        with clock.stage("embed"):
+            pictures = [(each.rgb, [each.faces[index] for index in each.wanted]) for each in seen]
+            known = self.detector.recognise(pictures, attributes=attributes)
+        return [
+            {index: each.as_sent(face) for index, face in zip(each.wanted, faces, strict=True)}
+            for each, faces in zip(seen, known, strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """What two embeddings are judged by. `source` says where the threshold comes from, or why there is none."""
+
+    model: str | None
+    threshold: float | None
+    source: str
+
+
+def standard_for(
+    model: str | None, dimension: int, *, recogniser: Recogniser | None, profiles: Mapping[str, Profile]
+) -> Standard:
+    """The threshold of the model that gave embeddings of `dimension` numbers.
+
+    Args:
+        model: its name; None takes the installed recogniser, if that gives embeddings of this length.
+
+    Raises:
+        InvalidValueError: the named model gives embeddings of another length.
+    """
+    if model is None and (recogniser is None or recogniser.dimension != dimension):
+        return Standard(None, None, "It is not known which model gave the embeddings. Send model_a, or a threshold.")
+    known = recogniser if recogniser and model in {None, recogniser.model} else profiles.get(model or "")
+    if known is None:
+        return Standard(model, None, f"{model} is not known here. Send a threshold of your own.")
+    name = known.model if isinstance(known, Recogniser) else known.name
+    if known.dimension not in {None, dimension}:
+        raise InvalidValueError(f"An embedding of {name} has {known.dimension} numbers, but these have {dimension}.")
+    source = known.threshold_source or f"No threshold is known for {name}. Send one of your own."
+    return Standard(name, known.threshold, source)
+
+
+def why_no_recogniser(settings: Settings, models: ModelStore) -> str:
+    """What is missing where there are no embeddings, and the command that gets it; names no path of this machine."""
+    pack = Path(settings.face_model).name
+    how = f"Get it with `{models.how_to_get(pack)}` and start the service again."
+    if settings.face_engine == "mediapipe":
+        return f"FACE_ENGINE=mediapipe gives no embeddings. Set FACE_ENGINE=auto and FACE_MODEL={pack}. {how}"
+    return f"The face pack {pack} is not installed, or has no recognition model (an .onnx file). {how}"
