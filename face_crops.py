@@ -107,6 +107,18 @@ def warp_area(image_rgb: RGBImage, to_crop: FloatArray, side: int) -> RGBImage:
     return crop
 
 
+def similarity_2d(source: FloatArray, target: FloatArray) -> FloatArray:
+    """(2, 3) rotation, scale and shift that takes points (N, 2) nearest to others in least squares; never a reflection.
+
+    In complex numbers it is w = a z + b, whose solution is closed.
+    """
+    z, w = (points[:, 0].astype(np.float64) + 1j * points[:, 1] for points in (source, target))
+    centred = z - z.mean()
+    a = np.vdot(centred, w - w.mean()) / max(float(np.vdot(centred, centred).real), 1e-9)
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]], np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class FaceFrame:
     """Where a face lies: its centre (2,), the longer side of its box in pixels, and its own x axis (2,)."""

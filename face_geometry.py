@@ -22,6 +22,7 @@ FACE_OVAL = (
 )  # fmt: skip
 LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+EYE_CORNERS = ((33, 133), (362, 263))  # left and right eye, each from left to right in the image
 LEFT_BROW = (46, 53, 52, 65, 55, 107, 66, 105, 63, 70)
 RIGHT_BROW = (276, 283, 282, 295, 285, 336, 296, 334, 293, 300)
 MOUTH_OPENING = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
@@ -58,6 +59,27 @@ def head_pose(points: FloatArray) -> HeadPose:
         pitch=float(np.degrees(np.arcsin(np.clip(forward_y, -1, 1)))),
         roll=float(np.degrees(np.arctan2(down, across))),
     )
+
+
+def eye_distance(points: FloatArray) -> float:
+    """Between the eyes' centres (the means of their corners) of a mesh (N, 3), in space, in the mesh's unit."""
+    left, right = (points[list(corners)].mean(axis=0) for corners in EYE_CORNERS)
+    return float(np.linalg.norm(right - left))
+
+
+def upright_length(points: FloatArray) -> float:
+    """How long the face of a mesh (478 or 468, 3) would be if it looked upright into the camera, in the mesh's unit."""
+    scale, _, _ = similarity_3d(mean_shape(), points[:_MESH])
+    return scale * float(np.ptp(mean_shape()[:, 1]))
+
+
+def frontal(points: FloatArray) -> FloatArray:
+    """The mesh (478 or 468, 3) turned and scaled back into the mean face's frame: upright, looking along -z, in its cm.
+
+    A centimetre is that of an average adult: 6.3 of them lie between the eyes of the mean face.
+    """
+    scale, rotation, shift = similarity_3d(mean_shape(), points[:_MESH])
+    return as_float((points - shift) @ rotation / scale)
 
 
 def similarity_3d(source: FloatArray, target: FloatArray) -> tuple[float, FloatArray, FloatArray]:

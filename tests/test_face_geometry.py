@@ -7,6 +7,7 @@ import pytest
 
 import face_geometry as geometry
 from face_landmarks import five_points
+from tests.heads import posed, rotation
 from utils import FloatArray
 
 POSES = [
@@ -20,20 +21,6 @@ POSES = [
     (25, -10, 90),
     (-20, 15, 179),
 ]
-
-
-def rotation(yaw: float, pitch: float, roll: float) -> FloatArray:
-    """(3, 3): a head that nods down, turns to the image's right, then tilts clockwise (degrees); y is down, z away."""
-    (cy, cp, cr), (sy, sp, sr) = np.cos(np.radians([yaw, pitch, roll])), np.sin(np.radians([yaw, pitch, roll]))
-    about_y = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
-    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return np.asarray(about_z @ about_y @ about_x, np.float32)
-
-
-def posed(yaw: float = 0, pitch: float = 0, roll: float = 0, scale: float = 20) -> FloatArray:
-    """The average face turned and moved onto a picture."""
-    return (scale * geometry.mean_shape() @ rotation(yaw, pitch, roll).T + [300, 250, 0]).astype(np.float32)
 
 
 @pytest.mark.parametrize(("yaw", "pitch", "roll"), POSES)
