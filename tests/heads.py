@@ -74,7 +74,7 @@ def relit(image: RGBImage, gain: FloatArray | float) -> RGBImage:
 
 def flattened(image: RGBImage, share: float) -> RGBImage:
     """Mixed with its own mean, as by haze."""
-    return (image * (1 - share) + image.mean() * share).astype(np.uint8)
+    return np.asarray(image * (1 - share) + image.mean() * share, np.uint8)
 
 
 def resized(image: RGBImage, points: FloatArray, factor: float) -> tuple[RGBImage, FloatArray]:
