@@ -16,6 +16,7 @@ import face_geometry as geometry
 from face_landmarks import FaceMesh
 from face_proportions import Proportions, landmarks_68, proportions, symmetry
 from face_quality import Quality, measure_quality, sharpness
+from face_regions import longer_side
 from face_sample import FaceSample, Findings, Unmeasurable
 from facial_expression import ExpressionModel, MeshExpression, mesh_expression
 from skin_measurement import SkinTone, measure_skin_tone
@@ -98,7 +99,7 @@ def analyze_face(
         bbox: (4,) x1, y1, x2, y2 in pixels.
         expression_model: gives probabilities of expressions.
     """
-    if mesh is None or mesh.presence < _LEAST_PRESENCE:
+    if mesh is None or mesh.presence < _LEAST_PRESENCE or not longer_side(mesh.points) > 1:
         return _analyze_box(image_rgb, bbox)
     points, pose = mesh.points, geometry.head_pose(mesh.points)
 

@@ -60,11 +60,11 @@ def painted(
     return np.clip(blur(image, 1.0) + grain, 0, 255).astype(np.uint8)
 
 
-def lit_from_the_right(image: RGBImage, points: FloatArray, darkest: float) -> RGBImage:
-    """Linear light falling to `darkest` of itself from the face's right edge to its left."""
+def lit_sideways(image: RGBImage, points: FloatArray, darkest: float, *, from_right: bool = True) -> RGBImage:
+    """Linear light falling from one of the face's edges to the other, down to `darkest` of itself."""
     left, right = points[:, 0].min(), points[:, 0].max()
     across = np.clip((np.arange(image.shape[1]) - left) / (right - left), 0, 1)
-    return relit(image, (darkest + (1 - darkest) * across)[None, :, None])
+    return relit(image, (darkest + (1 - darkest) * (across if from_right else 1 - across))[None, :, None])
 
 
 def relit(image: RGBImage, gain: FloatArray | float) -> RGBImage:

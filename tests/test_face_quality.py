@@ -12,7 +12,7 @@ import pytest
 import face_geometry as geometry
 from face_quality import Quality, measure_quality, sharpness
 from face_sample import FaceSample, Findings, Unmeasurable
-from tests.heads import BACKGROUND, SIZE, SKIN, flattened, lit_from_the_right, painted, posed, relit, resized
+from tests.heads import BACKGROUND, SIZE, SKIN, flattened, lit_sideways, painted, posed, relit, resized
 from utils import FloatArray, RGBImage
 
 Picture = tuple[RGBImage, FloatArray]
@@ -44,9 +44,9 @@ def blurred(share: float) -> Picture:
     return cv2.GaussianBlur(image, (0, 0), share * LENGTH), points
 
 
-def lit_sideways(darkest: float) -> Picture:
+def lit_from_the_right(darkest: float) -> Picture:
     image, points = frontal_photo()
-    return lit_from_the_right(image, points, darkest), points
+    return lit_sideways(image, points, darkest), points
 
 
 def darkened(gain: float) -> Picture:
@@ -70,7 +70,7 @@ def turned(yaw: float) -> Picture:
 
 FAULTS: dict[str, tuple[Callable[[float], Picture], tuple[float, ...]]] = {
     "blur_score": (blurred, (0.004, 0.012, 0.025, 0.05)),
-    "illumination": (lit_sideways, (0.9, 0.6, 0.3, 0.1)),
+    "illumination": (lit_from_the_right, (0.9, 0.6, 0.3, 0.1)),
     "exposure": (darkened, (1, 0.03, 0.01, 0.004)),
     "contrast": (hazy, (0.3, 0.6, 0.8, 0.95)),
     "resolution": (shrunk, (1, 0.7, 0.4, 0.2)),
@@ -109,7 +109,7 @@ def test_a_component_hardly_moves_under_the_faults_of_the_others(fault: str) -> 
 
 
 def test_overall_is_the_smallest_component() -> None:
-    scores = asdict(quality_of(lit_sideways(0.3)))
+    scores = asdict(quality_of(lit_from_the_right(0.3)))
     overall = scores.pop("overall")
     assert overall == min(scores.values())
 
@@ -131,7 +131,7 @@ def test_nothing_depends_on_the_roll(roll: float) -> None:
 
 def test_dark_skin_is_judged_like_light_skin() -> None:
     light, dark = frontal_photo(), frontal_photo(DARK_SKIN)
-    for spoil in (lambda image, _: image, lambda image, points: lit_from_the_right(image, points, 0.5)):
+    for spoil in (lambda image, _: image, lambda image, points: lit_sideways(image, points, 0.5)):
         a, b = (quality_of((spoil(image, points), points)) for image, points in (light, dark))
         for component in ("blur_score", "illumination", "exposure"):
             assert getattr(a, component) == pytest.approx(getattr(b, component), abs=0.08), component
