@@ -11,8 +11,8 @@ WORKDIR /app
 # --no-deps: the file is a complete compile, see requirements-overrides.txt.
 COPY requirements.txt .
 RUN pip install --no-deps -r requirements.txt
-RUN useradd --uid 1000 --create-home app && mkdir uploads outputs models && chown app:app uploads outputs models
-VOLUME ["/app/uploads", "/app/outputs", "/app/models"]
+RUN useradd --uid 1000 --create-home app && mkdir uploads outputs models data && chown app:app uploads outputs models data
+VOLUME ["/app/uploads", "/app/outputs", "/app/models", "/app/data"]
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
     CMD ["python", "-c", "from urllib.request import urlopen; from config import Settings; urlopen(f'http://127.0.0.1:{Settings().api_port}/health/live', timeout=4)"]

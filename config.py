@@ -6,6 +6,7 @@ attributes' in upper case (`UPLOAD_DIR`, `MAX_PIXELS`); two have a second name t
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import sys
@@ -29,6 +30,18 @@ MAKE_KEY = "openssl rand -base64 32"
 def available_cores() -> int:
     """CPU cores that this process may use: fewer than the machine's where an affinity is set."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+MAKE_WEBHOOK_SECRET = "python -c 'import base64, os; print(f\"whsec_{base64.b64encode(os.urandom(32)).decode()}\")'"
+
+
+def webhook_key(secret: SecretStr) -> bytes:
+    """The bytes that sign; empty where the secret is not whsec_ and base64."""
+    prefix, _, encoded = secret.get_secret_value().partition("whsec_")
+    try:
+        return b"" if prefix else base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return b""
 
 
 class Settings(BaseSettings):
@@ -104,6 +117,35 @@ class Settings(BaseSettings):
         24, gt=0, le=87_600, allow_inf_nan=False, description="Hours after which uploads and results are removed."
     )
 
+    # Data and jobs
+    db_use_database: bool = Field(
+        True, description="false keeps jobs in memory: they are lost when the service stops, finished or not."
+    )
+    database_url: str = Field(
+        "sqlite:///data/service.db",
+        repr=False,
+        description="sqlite:///FILE for one process, or postgresql://USER:PASSWORD@HOST:PORT/NAME for many.",
+    )
+    role: Literal["all", "api", "worker"] = Field(
+        "all", description="api leaves jobs to other processes; worker runs jobs and answers health checks only."
+    )
+    job_workers: Annotated[int, Field(ge=1, le=256)] | None = Field(
+        None, description="Jobs worked on at once by this process. Default: half of MAX_WORKERS."
+    )
+    max_jobs: int = Field(
+        200, ge=1, le=100_000, description="Jobs that may be unfinished; one more is answered 503 BUSY at once."
+    )
+    worker_timeout: float = Field(
+        15, ge=1, le=3600, allow_inf_nan=False,
+        description="Seconds of silence after which a process's jobs go to another one on the same PostgreSQL.",
+    )  # fmt: skip
+    webhook_secret: SecretStr | None = Field(
+        None, description="Signs webhooks: whsec_ and 24 to 64 random bytes in base64. Without it there are none."
+    )
+    webhook_allow_private: bool = Field(
+        False, description="Let webhooks go to loopback, private and link-local addresses, for networks of your own."
+    )
+
     # Engines
     device: Literal["auto", "cpu", "cuda"] = Field(
         "cpu", description="cpu, cuda (an error at start unless it really runs), or auto: cuda where it runs."
@@ -136,7 +178,7 @@ class Settings(BaseSettings):
     )
     aws_region: str = Field("us-east-1", description="S3's region. Read with a bucket only.")
 
-    @field_validator("log_level", "log_format", "device", "face_engine", "rate_limit", mode="before")
+    @field_validator("log_level", "log_format", "role", "device", "face_engine", "rate_limit", mode="before")
     @classmethod
     def _lower_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
@@ -165,6 +207,25 @@ class Settings(BaseSettings):
                 raise ValueError(f"a key has spaces or letters that no HTTP header can carry. Make one: {MAKE_KEY}")
         return keys
 
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, url: str) -> str:
+        scheme, _, rest = url.partition("://")
+        if scheme in {"postgres", "postgresql", "postgresql+psycopg"} and rest:
+            return f"postgresql+psycopg://{rest}"
+        if scheme == "sqlite" and rest.startswith("/") and rest.strip("/") and ":memory:" not in rest:
+            return url
+        raise ValueError(
+            "give sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME, or DB_USE_DATABASE=false for none"
+        )
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _check_webhook_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not 24 <= len(webhook_key(secret)) <= 64:
+            raise ValueError(f"give whsec_ and 24 to 64 random bytes in base64. Make one: {MAKE_WEBHOOK_SECRET}")
+        return secret
+
     @model_validator(mode="after")
     def _check_contradictions(self) -> Self:
         if self.device == "cuda" and self.face_engine == "mediapipe":
@@ -173,6 +234,12 @@ class Settings(BaseSettings):
             raise ValueError("UPLOAD_DIR and OUTPUT_DIR must be two folders")
         if self.aws_s3_bucket or self.aws_access_key_id or self.aws_secret_access_key:
             raise ValueError("AWS_* asks for S3 storage, but files are kept in local folders only; leave it empty")
+        alone = not self.db_use_database or self.database_url.startswith("sqlite")
+        if alone and (self.api_workers > 1 or self.role != "all"):
+            raise ValueError(
+                "API_WORKERS above 1 and ROLE=api or worker need a database that processes can share: "
+                "set DATABASE_URL to postgresql://..."
+            )
         return self
 
     @property
@@ -184,6 +251,11 @@ class Settings(BaseSettings):
     def lowest_log_level(self) -> LogLevel:
         """`log_level`, or "debug" where DEBUG asks for it."""
         return "debug" if self.debug else self.log_level
+
+    @property
+    def concurrent_jobs(self) -> int:
+        """Jobs worked on at once: by default half of the workers, so that requests find the other half free."""
+        return self.job_workers or max(1, self.max_workers // 2)
 
     @property
     def cores(self) -> int:

@@ -13,7 +13,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
 
 from config import Settings, load_settings
-from routes import face_recognition, faces, health, illustrations, models, prometheus
+from routes import face_recognition, faces, health, illustrations, jobs, models, prometheus
 from routes.error_docs import UNAUTHORIZED
 from service.auth import BEARER, STATIC_PATH
 from service.error_handlers import install_error_handlers
@@ -26,13 +26,16 @@ from service.state import open_state
 from service.version import NAME, VERSION
 
 OPEN_ROUTERS = (health.router,)
-ROUTERS = (models.router, faces.router, face_recognition.router, illustrations.router)
+ROUTERS = (models.router, faces.router, face_recognition.router, illustrations.router, jobs.router)
 
 DESCRIPTION = """Puts a child into a page of a picture book, and finds faces.
 
 Pictures are JPEG, PNG, WebP, AVIF, HEIC, BMP, TIFF or GIF (its first frame); the content decides, not the name.
 Every failure is `{"detail", "code", "request_id"}`. Uploads and results expire; `DELETE` removes them at once.
-`POST /personalize` never stores the child's photo."""
+`POST /personalize` never stores the child's photo. Long work is a job: `202` with its `status_url`."""
+
+GRACE_S = 10
+"""What open requests get when the service is told to stop; a stream of events would never end by itself."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -61,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_error_handlers(app, max_upload_mb=settings.max_upload_size)
     for router in (*OPEN_ROUTERS, *([prometheus.router] if settings.prometheus_enabled else [])):
         app.include_router(router)
-    for router in ROUTERS:
+    for router in ROUTERS if settings.role != "worker" else ():
         app.include_router(
             router,
             # Here and not on the app: there it would answer outside the middleware, without id and headers.
@@ -82,6 +85,7 @@ def serve(settings: Settings) -> None:
         "log_config": None,
         "access_log": False,
         "server_header": False,
+        "timeout_graceful_shutdown": GRACE_S,
     }
     if settings.api_workers > 1:
         uvicorn.run("main:app", workers=settings.api_workers, **options)

@@ -40,7 +40,7 @@ def credentials() -> dict[str, str]:
 def local_service(**settings: str) -> Iterator[LocalService]:
     """Run `python main.py` with these settings beside the environment's.
 
-    Its pictures lie in a folder that is removed afterwards.
+    Its pictures and its database lie in a folder that is removed afterwards.
     Raises RuntimeError with the service's own last words where it doesn't become ready.
     """
     with tempfile.TemporaryDirectory(prefix="personalizer-") as folder:
@@ -51,6 +51,7 @@ def local_service(**settings: str) -> Iterator[LocalService]:
             "API_PORT": str(port),
             "UPLOAD_DIR": f"{folder}/uploads",
             "OUTPUT_DIR": f"{folder}/outputs",
+            "DATABASE_URL": f"sqlite:///{folder}/data/service.db",
             "AUTO_DOWNLOAD_MODELS": "false",
             "RATE_LIMIT": "off",
             **settings,

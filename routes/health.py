@@ -15,15 +15,24 @@ from service.version import NAME, VERSION
 router = APIRouter(tags=["health"])
 
 
+class DatabaseHealth(BaseModel):
+    """Where jobs are kept."""
+
+    kind: Literal["sqlite", "postgresql", "memory"]
+    state: Literal["ready", "unreachable"]
+
+
 class Health(BaseModel):
     """What monitoring wants to know."""
 
-    status: Literal["healthy"]
+    status: Literal["healthy", "degraded"] = Field(description="degraded: the database does not answer.")
     timestamp: datetime = Field(description="Local time without zone, as in the first version.")
     message: str
     version: str
     models: dict[str, EngineHealth]
     workers: dict[str, int] = Field(description="Requests that are worked on, that wait, and how many may.")
+    database: DatabaseHealth
+    jobs: dict[str, int] = Field(description="Jobs of each status, a few seconds ago, and how many may be unfinished.")
 
 
 class FaceRecognitionHealth(BaseModel):
@@ -48,7 +57,7 @@ async def about() -> dict[str, str]:
 async def health(state: StateDep) -> Health:
     """The engines that run, and what is missing."""
     return Health(
-        status="healthy",
+        status="healthy" if state.jobs.health.database_answers else "degraded",
         timestamp=datetime.now(),  # noqa: DTZ005 - the first version's format has no zone
         message=f"{NAME} is running",
         version=VERSION,
@@ -59,6 +68,10 @@ async def health(state: StateDep) -> Health:
             "waiting": state.pool.waiting,
             "max_queue": state.pool.max_queue,
         },
+        database=DatabaseHealth(
+            kind=state.database.kind, state="ready" if state.jobs.health.database_answers else "unreachable"
+        ),
+        jobs={**state.jobs.health.counts, "max_jobs": state.jobs.max_jobs},
     )
 
 

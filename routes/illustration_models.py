@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -25,7 +26,7 @@ NO_DIFFUSION = (
 DEFAULTS = PersonalizeOptions()
 
 
-def page_choice(
+def page_options(
     mode: Annotated[
         Literal["face", "head"],
         Form(description="face: the page's hair and hat stay. head: the child's hair comes, drawn hair and hats go."),
@@ -64,19 +65,29 @@ def page_choice(
     seed: Annotated[
         int, Form(ge=0, le=2**32 - 1, description="Chooses paper grain and hatching (watercolor, pencil).")
     ] = DEFAULTS.seed,
-    format: Annotated[  # noqa: A002 - the API's word
-        ImageFormat | None, Form(description="png (lossless), jpeg or webp. Default: what Accept asks for, else png.")
-    ] = None,
-    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
 ) -> PageChoice:
-    """The fields that say how a page is personalised."""
+    """The fields that say how the child is drawn."""
     if engine == "diffusion":
         raise ModelUnavailableError(NO_DIFFUSION)
     options = PersonalizeOptions(
         mode=mode, style=style, strength=strength, likeness=likeness, blend=blend,
         match_colors=match_colors, keep_skin_tone=keep_skin_tone, seed=seed,
     )  # fmt: skip
-    return PageChoice(parse_choice(slot), options, format or preferred_image(accept) or "png")
+    return PageChoice(parse_choice(slot), options)
+
+
+DrawingChoice = Annotated[PageChoice, Depends(page_options)]
+
+
+def page_choice(
+    choice: DrawingChoice,
+    format: Annotated[  # noqa: A002 - the API's word
+        ImageFormat | None, Form(description="png (lossless), jpeg or webp. Default: what Accept asks for, else png.")
+    ] = None,
+    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
+) -> PageChoice:
+    """The fields that say how a page is personalised, and as what it comes back."""
+    return replace(choice, format=format or preferred_image(accept) or "png")
 
 
 def face_box(

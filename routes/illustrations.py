@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse
 from routes.illustration_models import (
     Choice,
     Deleted,
+    DrawingChoice,
     FaceBoxChoice,
     Personalized,
     SlotsCorrection,
@@ -18,9 +19,12 @@ from routes.illustration_models import (
     Templates,
     TemplateUploaded,
 )
-from service.deps import IllustratorDep, Pool, StorageDep, Timings
+from service.books import KIND as BOOK
+from service.books import PHOTO, BookFormat, BookRequest
+from service.deps import IllustratorDep, Pool, StorageDep, SubmitJob, Timings, WebhookUrl
 from service.errors import BadRequestError
-from service.negotiation import MEDIA_TYPES, is_known_by_client, preferred_image
+from service.job_view import JobView
+from service.negotiation import MEDIA_TYPES, file_response, preferred_image
 from service.slots import parse_specs
 
 router = APIRouter(tags=["illustrations"])
@@ -55,33 +59,39 @@ async def personalize(
     return Response(result.data, media_type=MEDIA_TYPES[choice.format], headers=headers)
 
 
-@router.post("/personalize/book", response_class=FileResponse, responses={200: {"content": {"application/zip": {}}}})
+@router.post("/personalize/book", status_code=202)
 async def personalize_book(
-    child_photo: Photo,
+    child_photo: Annotated[UploadFile, File(description="A photo of the child. It is removed when the job is done.")],
     template_ids: Annotated[list[UUID], Form(min_length=1, max_length=MAX_PAGES, description="The pages, in order.")],
-    choice: Choice,
+    choice: DrawingChoice,
     face_box: FaceBoxChoice,
     illustrator: IllustratorDep,
     pool: Pool,
-) -> FileResponse:
-    """Draw one child into several templates; answers with a ZIP of the pages, which can be downloaded again."""
-    book = await pool.run(
-        illustrator.personalize_book, child_photo.file, template_ids, choice=choice, face_box=face_box
+    submit: SubmitJob,
+    format: Annotated[  # noqa: A002 - the API's word
+        BookFormat, Form(description="pdf; or a ZIP of PNG (zip or png), jpeg or webp files.")
+    ] = "zip",
+    webhook_url: WebhookUrl = None,
+) -> JobView:
+    """Draw one child into several templates. A job does it: follow its `status_url`, fetch its `result_url`.
+
+    A photo without a face and an unknown template are refused at once; nothing is kept then.
+    """
+    await pool.run(illustrator.check_book, child_photo.file, template_ids, face_box=face_box)
+    await child_photo.seek(0)
+    box = None if face_box is None else face_box.tolist()
+    request = BookRequest(template_ids=template_ids, choice=choice, format=format, face_box=box)
+    job = await submit(
+        BOOK, inputs=request.model_dump(mode="json"), files={PHOTO: await child_photo.read()}, webhook_url=webhook_url
     )
-    headers = {"X-Output-File-ID": str(book.id), "Content-Location": f"/download/{book.id}"}
-    return FileResponse(book.path, media_type=book.media_type, filename=book.path.name, headers=headers)
+    return JobView.of(job)
 
 
 @router.head("/download/{file_id}", include_in_schema=False)
 @router.get("/download/{file_id}", response_class=FileResponse, responses={200: {"content": PICTURE}, 304: {}})
 def download(file_id: UUID, storage: StorageDep, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """A result or an upload as a file; takes ranges and If-None-Match."""
-    file = storage.find(file_id)
-    etag = f'"{file_id}"'  # what has an id never changes
-    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-    if is_known_by_client(etag, if_none_match):
-        return Response(status_code=304, headers=headers)
-    return FileResponse(file.path, media_type=file.media_type, filename=file.path.name, headers=headers)
+    return file_response(storage.find(file_id), if_none_match)
 
 
 @router.delete("/download/{file_id}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from collections.abc import Awaitable, Mapping
+from typing import Annotated, Any, Protocol, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends, Form, Header, Request
+from fastapi.concurrency import run_in_threadpool
 from starlette.types import Receive
 
 from config import Settings
@@ -15,11 +17,14 @@ from service.auth import Principal
 from service.errors import ModelUnavailableError
 from service.illustrations import Illustrator
 from service.inference_pool import ClientPool
+from service.jobs import Jobs
 from service.metrics import Metrics
 from service.model_store import ModelStore
 from service.recognition import FaceRecognition, why_no_recogniser
 from service.state import State
 from service.storage import LocalStorage
+from service.tables import Job
+from service.webhooks import check_webhook_url
 
 
 def get_state(request: Request) -> State:
@@ -28,6 +33,14 @@ def get_state(request: Request) -> State:
     if not isinstance(state, State):
         raise ModelUnavailableError("Face detector not initialized", retry_after_s=2)
     return state
+
+
+class Submit(Protocol):
+    """Hands in a job for the caller. Raises what `Jobs.submit` and `check_webhook_url` raise."""
+
+    def __call__(
+        self, kind: str, *, inputs: dict[str, Any], files: Mapping[str, bytes], webhook_url: str | None
+    ) -> Awaitable[Job]: ...
 
 
 StateDep = Annotated[State, Depends(get_state)]
@@ -88,17 +101,58 @@ def get_personalizer(state: StateDep) -> Personalizer:
 
 def get_illustrator(state: StateDep) -> Illustrator:
     """The main job on files."""
-    return Illustrator(personalizer=state.personalizer, storage=state.storage, max_pixels=state.settings.max_pixels)
+    return state.illustrator
 
 
-def get_timings(request: Request) -> dict[str, float]:
-    """Stages of this request in milliseconds; what is put in becomes the Server-Timing header."""
-    return cast("dict[str, float]", request.scope["timings"])
+def get_jobs(state: StateDep) -> Jobs:
+    """The jobs."""
+    return state.jobs
 
 
 def get_principal(request: Request) -> Principal:
     """Who sent the request."""
     return cast("Principal", request.state.principal)
+
+
+CurrentPrincipal = Annotated[Principal, Depends(get_principal)]
+
+
+def get_owner(principal: CurrentPrincipal) -> str:
+    """Whose jobs the caller sees. Where the service is open, everybody sees those of everybody."""
+    return f"{principal.kind}:{principal.id}"
+
+
+Owner = Annotated[str, Depends(get_owner)]
+
+
+def get_submit(
+    state: StateDep,
+    owner: Owner,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=255,
+            description="A text of your choice: the same one with the same request gives the same job.",
+        ),
+    ] = None,
+) -> Submit:
+    """How a route hands in a job."""
+
+    async def submit(kind: str, *, inputs: dict[str, Any], files: Mapping[str, bytes], webhook_url: str | None) -> Job:
+        await check_webhook_url(webhook_url, state.settings)
+        return await run_in_threadpool(
+            state.jobs.submit, kind, owner=owner, inputs=inputs, files=files,
+            idempotency_key=idempotency_key, webhook_url=webhook_url,
+        )  # fmt: skip
+
+    return submit
+
+
+def get_timings(request: Request) -> dict[str, float]:
+    """Stages of this request in milliseconds; what is put in becomes the Server-Timing header."""
+    return cast("dict[str, float]", request.scope["timings"])
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -117,5 +171,10 @@ RecogniserDep = Annotated[Recogniser, Depends(get_recogniser)]
 Recognition = Annotated[FaceRecognition, Depends(get_recognition)]
 PersonalizerDep = Annotated[Personalizer, Depends(get_personalizer)]
 IllustratorDep = Annotated[Illustrator, Depends(get_illustrator)]
+JobsDep = Annotated[Jobs, Depends(get_jobs)]
+SubmitJob = Annotated[Submit, Depends(get_submit)]
+WebhookUrl = Annotated[
+    str | None,
+    Form(max_length=2048, description="Told when the job has finished, by a signed POST; see the README."),
+]
 Timings = Annotated[dict[str, float], Depends(get_timings)]
-CurrentPrincipal = Annotated[Principal, Depends(get_principal)]

@@ -68,6 +68,27 @@ class ModelMismatchError(ServiceError):
     status = 409
 
 
+class ConflictError(ServiceError):
+    """The request contradicts what is stored already."""
+
+    code = "CONFLICT"
+    status = 409
+
+
+class JobNotFinishedError(ServiceError):
+    """The job has no result (yet, or any more)."""
+
+    code = "JOB_NOT_FINISHED"
+    status = 409
+
+
+class JobFailedError(ServiceError):
+    """The job failed or was cancelled, so there is no result; the sentence is the job's own."""
+
+    code = "JOB_FAILED"
+    status = 409
+
+
 class PayloadTooLargeError(ServiceError):
     """More bytes than MAX_UPLOAD_SIZE."""
 
@@ -110,6 +131,13 @@ class InvalidValueError(ServiceError):
     status = 422
 
 
+class UrlNotAllowedError(ServiceError):
+    """A URL that this service does not open. One sentence for every reason: it must not tell what a network holds."""
+
+    code = "URL_NOT_ALLOWED"
+    status = 422
+
+
 class NoFaceDetectedError(ServiceError):
     """The photo shows no face. The sentence is the seed's; what to do is appended by the caller."""
 
@@ -145,9 +173,16 @@ class RateLimitedError(ServiceError):
 
 
 class BusyError(ServiceError):
-    """The inference queue is full; nothing of the request was kept."""
+    """The inference queue or the job queue is full; nothing of the request was kept."""
 
     code = "BUSY"
+    status = 503
+
+
+class DatabaseUnavailableError(ServiceError):
+    """The database does not answer; nothing was changed."""
+
+    code = "DATABASE_UNAVAILABLE"
     status = 503
 
 

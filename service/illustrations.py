@@ -5,7 +5,6 @@ Everything here blocks: handlers run it in the inference pool.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass, field, replace
@@ -27,8 +26,6 @@ MIN_SIDE_PX = 32
 PHOTO_SIDE_PX = 1800
 """Enough of a photo's longer side to find faces in it and to draw the largest slot from the one that is chosen."""
 SUFFIXES: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
-ZIP_DATE = (1980, 1, 1, 0, 0, 0)
-"""The earliest that ZIP knows: the same pages give the same archive."""
 NO_SLOT = (
     "No face was found in the illustration. Say where it is with `slot`: a box [x1, y1, x2, y2] in pixels of the page."
 )
@@ -71,7 +68,7 @@ class Illustrator:
             ServiceError: one of the image, face, slot or storage errors.
         """
         clock = Stopwatch()
-        child = self.personalizer.beside.submit(self._child, photo, face_box)
+        child = self.personalizer.beside.submit(self.child, photo, face_box=face_box)
         try:
             with clock.stage("decode"):
                 page, stored_slots = self._page(illustration)
@@ -85,29 +82,37 @@ class Illustrator:
             file = self.storage.save_result(data, suffix=SUFFIXES[choice.format])
         return Result(file, data, drawn, slots_in_page, clock.timings_ms)
 
-    def personalize_book(
-        self, photo: BinaryIO, template_ids: Sequence[UUID], *, choice: PageChoice, face_box: FloatArray | None
-    ) -> StoredFile:
-        """One prepared identity on every page, as a stored ZIP of `page_001.png` and so on.
+    def child(self, photo: BinaryIO, *, face_box: FloatArray | None) -> Identity:
+        """The child of a photo, prepared for any number of pages.
 
         Raises:
-            ServiceError: as `personalize`, naming the page; nothing is stored then.
+            ServiceError: one of the image and face errors.
+        """
+        image = self._decode(photo, "child_photo", to_srgb=True, reduce_to=PHOTO_SIDE_PX)
+        if face_box is not None:
+            face_box = check_box(face_box * np.float32(image.scale), image.rgb, name="face_box")
+        return self.personalizer.prepare_identity(image.rgb, face_box=face_box)
+
+    def check_book(self, photo: BinaryIO, template_ids: Sequence[UUID], *, face_box: FloatArray | None) -> None:
+        """Find out now what would make every page of a book fail.
+
+        Raises:
+            ServiceError: there is no such template, or the photo shows no child that could be drawn.
         """
         for template_id in template_ids:
             self.storage.template(template_id)
-        identity = self._child(photo, face_box)
+        self.child(photo, face_box=face_box)
 
-        def write(file: BinaryIO) -> None:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # pages are compressed already
-                for number, template_id in enumerate(template_ids, start=1):
-                    with naming(f"page {number}"):
-                        page, stored_slots = self._page(template_id)
-                        slots, index = self._choose_slot(page, stored_slots, choice.slot)
-                        data, _ = self._draw(identity, page, slots, index, choice, Stopwatch())
-                    name = f"page_{number:03d}.{SUFFIXES[choice.format]}"
-                    archive.writestr(zipfile.ZipInfo(name, ZIP_DATE), data)
+    def book_page(self, child: Identity, template_id: UUID, choice: PageChoice) -> DecodedImage:
+        """A template with the child on it, otherwise as the page was.
 
-        return self.storage.save_book(write)
+        Raises:
+            ServiceError: as `personalize`.
+        """
+        page, stored_slots = self._page(template_id)
+        slots, index = self._choose_slot(page, stored_slots, choice.slot)
+        drawn = self.personalizer.personalize(child, page.rgb, slots, slot_index=index, options=choice.options)
+        return replace(page, rgb=drawn.image_rgb)
 
     def add_template(self, file: BinaryIO, *, name: str | None, specs: Sequence[SlotSpec] | None) -> Template:
         """Store a page with the slots that are given, or found where none are.
@@ -156,12 +161,6 @@ class Illustrator:
                     f"{width}x{height} pixels are too few to hold a face. Use at least {MIN_SIDE_PX}x{MIN_SIDE_PX}."
                 )
             return image
-
-    def _child(self, photo: BinaryIO, face_box: FloatArray | None) -> Identity:
-        image = self._decode(photo, "child_photo", to_srgb=True, reduce_to=PHOTO_SIDE_PX)
-        if face_box is not None:
-            face_box = check_box(face_box * np.float32(image.scale), image.rgb, name="face_box")
-        return self.personalizer.prepare_identity(image.rgb, face_box=face_box)
 
     def _draw(
         self,

@@ -38,6 +38,7 @@ PNG_RGB, PNG_RGBA = 2, 6
 PNG_FILTER_SUB = 1
 """Each byte less the one a pixel to its left."""
 JPEG_QUALITY = 92
+PDF_DPI = 150
 WEBP_QUALITY = 90
 SRGB = ImageCms.createProfile("sRGB")
 
@@ -137,6 +138,23 @@ def encode_image(
         image = Image.fromarray(rgb if alpha is None else np.dstack([rgb, alpha]))
         image.save(out, "WEBP", quality=WEBP_QUALITY, method=2, exact=True, **extra)
     return out.getvalue()
+
+
+def append_pdf_page(file: BinaryIO, image: DecodedImage, *, first: bool) -> None:
+    """Write a picture as the next page of a PDF, at its own size; the same in, the same out.
+
+    Args:
+        file: the PDF, open for reading and writing.
+        image: its alpha stands on white; without a density it is taken to have PDF_DPI.
+        first: begin a new PDF.
+    """
+    picture = Image.fromarray(image.rgb if image.alpha is None else _on_white(image.rgb, image.alpha))
+    extra = {} if image.icc_profile is None else {"icc_profile": image.icc_profile}
+    no_dates = {"title": None, "creationDate": None, "modDate": None}
+    picture.save(
+        file, "PDF", append=not first, dpi=image.dpi or (PDF_DPI, PDF_DPI),
+        quality=JPEG_QUALITY, subsampling=0, **no_dates, **extra,
+    )  # fmt: skip
 
 
 def _open(stream: BinaryIO, max_pixels: int) -> Image.Image:

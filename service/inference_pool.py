@@ -48,6 +48,11 @@ class InferencePool:
         """
         return await self._run(partial(fn, *args, **kwargs), None)
 
+    async def run_patiently(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `run`, for work that no client waits for: it takes its turn however many wait, and is never refused."""
+        await self._turns.acquire()
+        return await self._work(partial(fn, *args, **kwargs))
+
     def for_client(self, gone: Callable[[], Awaitable[object]]) -> ClientPool:
         """The pool as one request sees it; `gone` returns when its client has closed the connection."""
         return ClientPool(self, gone)
@@ -67,6 +72,9 @@ class InferencePool:
         if not admitted:
             self.refuse_if_full()
         await self._take_turn(gone)
+        return await self._work(call)
+
+    async def _work(self, call: Callable[[], T]) -> T:
         self.running += 1
         # The thread logs with the request's id.
         in_context = partial(contextvars.copy_context().run, call)

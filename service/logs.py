@@ -10,7 +10,7 @@ import structlog
 from asgi_correlation_id import correlation_id
 from structlog.typing import EventDict, Processor
 
-QUIET = ("uvicorn.access", "asgi_correlation_id", "PIL", "httpx", "httpx2", "matplotlib")
+QUIET = ("uvicorn.access", "asgi_correlation_id", "PIL", "httpx", "httpx2", "matplotlib", "alembic")
 """Loggers whose information would repeat ours, or tell an operator nothing."""
 
 

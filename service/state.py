@@ -14,14 +14,18 @@ from config import Settings
 from face_detector import FaceDetector, load_face_detector
 from face_landmarks import FaceLandmarks
 from personalizer import Personalizer
+from service.database import Database
 from service.engine_health import engines_of
 from service.errors import ServiceError
+from service.illustrations import Illustrator
 from service.inference_pool import InferencePool
+from service.jobs import Jobs
 from service.memory import bound_arenas
 from service.metrics import Metrics
 from service.middleware import StartError
 from service.model_store import ModelStore
 from service.rate_limit import RateLimiter
+from service.running_jobs import make_jobs, opened_database, running_jobs
 from service.storage import LocalStorage
 
 logger = structlog.get_logger("start")
@@ -43,6 +47,13 @@ class State:
     personalizer: Personalizer
     limiter: RateLimiter
     metrics: Metrics
+    database: Database
+    jobs: Jobs
+
+    @property
+    def illustrator(self) -> Illustrator:
+        """The main job on files."""
+        return Illustrator(personalizer=self.personalizer, storage=self.storage, max_pixels=self.settings.max_pixels)
 
 
 @asynccontextmanager
@@ -53,29 +64,49 @@ async def open_state(settings: Settings, *, limiter: RateLimiter, metrics: Metri
         StartError: the service can't run as it is configured.
     """
     bound_arenas()
-    state = await asyncio.to_thread(_build, settings, limiter, metrics)
-    _watch(state)
-    _tell(state)
-    if _wants_pack(state) and settings.auto_download_models:
-        state.models.pull_in_background(settings.face_model)
-    sweeper = asyncio.create_task(_sweep_regularly(state.storage, settings.retention_hours))
-    try:
-        yield state
-    finally:
-        sweeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await sweeper
-        await asyncio.to_thread(state.pool.close)
-        state.personalizer.close()
-        state.landmarks.close()
-        await limiter.close()
+    async with opened_database(settings) as database:
+        state = await _build(settings, limiter, metrics, database)
+        _watch(state)
+        _tell(state)
+        if _wants_pack(state) and settings.auto_download_models:
+            state.models.pull_in_background(settings.face_model)
+        sweeper = asyncio.create_task(_sweep_regularly(state.storage, settings.retention_hours))
+        try:
+            async with running_jobs(state.jobs, settings, state.illustrator):
+                yield state
+        finally:
+            sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeper
+            await asyncio.to_thread(state.pool.close)
+            state.personalizer.close()
+            state.landmarks.close()
+            await limiter.close()
 
 
-def _build(settings: Settings, limiter: RateLimiter, metrics: Metrics) -> State:
+async def _build(settings: Settings, limiter: RateLimiter, metrics: Metrics, database: Database) -> State:
     try:
         storage = LocalStorage(upload_dir=settings.upload_dir, output_dir=settings.output_dir)
     except OSError as error:
         raise StartError(f"UPLOAD_DIR or OUTPUT_DIR can't be made: {error}") from error
+    landmarks, detector = await asyncio.to_thread(_load_engines, settings)
+    pool = InferencePool(max_workers=settings.max_workers, max_queue=settings.max_queue)
+    return State(
+        settings=settings,
+        pool=pool,
+        storage=storage,
+        models=ModelStore(settings.models_dir),
+        landmarks=landmarks,
+        detector=detector,
+        personalizer=Personalizer(detector=detector, landmarks=landmarks, threads=settings.max_workers),
+        limiter=limiter,
+        metrics=metrics,
+        database=database,
+        jobs=make_jobs(settings, database, storage, pool),
+    )
+
+
+def _load_engines(settings: Settings) -> tuple[FaceLandmarks, FaceDetector]:
     landmarks = FaceLandmarks(pool_size=settings.max_workers)
     try:
         detector = load_face_detector(
@@ -91,17 +122,7 @@ def _build(settings: Settings, limiter: RateLimiter, metrics: Metrics) -> State:
     except ServiceError as error:
         raise StartError(error.message) from error
     landmarks.warm_up()
-    return State(
-        settings=settings,
-        pool=InferencePool(max_workers=settings.max_workers, max_queue=settings.max_queue),
-        storage=storage,
-        models=ModelStore(settings.models_dir),
-        landmarks=landmarks,
-        detector=detector,
-        personalizer=Personalizer(detector=detector, landmarks=landmarks, threads=settings.max_workers),
-        limiter=limiter,
-        metrics=metrics,
-    )
+    return landmarks, detector
 
 
 async def _sweep_regularly(storage: LocalStorage, retention_hours: float) -> None:
@@ -135,6 +156,10 @@ def _watch(state: State) -> None:
     watch("inference_waiting", "Requests that wait for the pool, and how many may.", "of", lambda: {
         "now": pool.waiting, "most": pool.max_queue
     })  # fmt: skip
+    watch("jobs", "Jobs that are kept, by status.", "status", lambda: dict(state.jobs.health.counts))
+    watch("database_answers", "Whether the database answers (1) or not (0).", "kind", lambda: {
+        state.database.kind: float(state.jobs.health.database_answers)
+    })  # fmt: skip
     watch("engine_ready", "Whether an engine runs (1) or is missing (0).", "engine", engines)
     watch("rate_limit_storage", "Where requests are counted: 1 for the storage in use.", "storage", storages)
 
@@ -144,6 +169,9 @@ def _tell(state: State) -> None:
     settings, detector = state.settings, state.detector
     logger.info("faces", engine=detector.engine, model=detector.model, provider=detector.provider)
     logger.info("landmarks", engine="mediapipe", model=installed_version("mediapipe"), provider="XNNPACK CPU")
+    logger.info("jobs", database=state.database.kind, role=settings.role, at_once=settings.concurrent_jobs)
+    if state.database.kind == "memory":
+        logger.warning("no database: jobs are kept in memory, and lost when the service stops")
     logger.info("pages", engine="classic", workers=settings.max_workers, queue=settings.max_queue)
     if not detector.embeds:
         logger.warning(

@@ -7,9 +7,10 @@ complete, or not at all. Uploads and results expire; templates stay until they a
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,12 +25,13 @@ from service.errors import NotFoundError, StorageFullError
 logger = structlog.get_logger(__name__)
 
 MEDIA_TYPES = {
-    "jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "zip": "application/zip",
+    "jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "zip": "application/zip", "pdf": "application/pdf",
 }  # fmt: skip
 """What the service writes, by suffix."""
 UPLOAD_SUFFIXES = ("jpg", "png", "webp")
-RESULT_ENDINGS = ("_personalized.png", "_personalized.jpg", "_personalized.webp", "_book.zip")
+RESULT_ENDINGS = ("_personalized.png", "_personalized.jpg", "_personalized.webp", "_book.zip", "_book.pdf")
 TEMPLATE_IMAGE, TEMPLATE_RECORD = "_template.png", "_template.json"
+JOB_INPUT = "_job_"
 PARTIAL = ".partial"
 PARTIAL_MAX_AGE_S = 3600
 """A write takes seconds: an older partial file is what a killed process left."""
@@ -112,14 +114,59 @@ class LocalStorage:
         name = f"outputs/{file_id}_personalized.{suffix}"
         return self._save(file_id, self.output_dir, name, lambda file: file.write(data))
 
-    def save_book(self, write: Callable[[BinaryIO], object]) -> StoredFile:
-        """Store a ZIP that `write` writes page by page; whatever it raises leaves nothing behind.
+    def save_job_result(self, job_id: UUID, write: Callable[[BinaryIO], object], *, ending: str) -> StoredFile:
+        """Store what a job made, under the job's id. The first that was stored stays: a job done twice has one result.
+
+        `ending` is one of `RESULT_ENDINGS`; `write` writes the file, and whatever it raises leaves nothing behind.
 
         Raises:
             StorageFullError: nothing was left behind.
         """
-        file_id = uuid4()
-        return self._save(file_id, self.output_dir, f"outputs/{file_id}_book.zip", write)
+        public_path = f"outputs/{job_id}{ending}"
+        path = self.output_dir / f"{job_id}{ending}"
+        with _refuse_when_full(), _partial_file(path) as partial:
+            _write_durably(partial, write)
+            with suppress(FileExistsError):
+                path.hardlink_to(partial)
+        return StoredFile(job_id, path, public_path)
+
+    def save_job_input(self, job_id: UUID, name: str, data: bytes) -> None:
+        """Keep a file that a job needs; it is no upload that could be downloaded.
+
+        Raises:
+            StorageFullError: nothing was left behind.
+        """
+        path = self._job_input(job_id, name)
+        with _refuse_when_full(), _partial_file(path) as partial:
+            _write_durably(partial, lambda file: file.write(data))
+            partial.replace(path)
+
+    def open_job_input(self, job_id: UUID, name: str) -> BinaryIO:
+        """A file that a job was given.
+
+        Raises:
+            NotFoundError: the folder of uploads isn't the one that it was given in.
+        """
+        try:
+            return self._job_input(job_id, name).open("rb")
+        except FileNotFoundError as error:
+            raise NotFoundError(
+                "A file of this job is gone. Processes that share jobs must share UPLOAD_DIR."
+            ) from error
+
+    def delete_job_inputs(self, job_id: UUID) -> None:
+        """Remove all files that a job was given."""
+        for path in self.upload_dir.glob(f"{job_id}{JOB_INPUT}*"):
+            path.unlink(missing_ok=True)
+
+    def jobs_with_inputs(self) -> dict[UUID, float]:
+        """The jobs whose files are kept, and the age of the youngest in seconds."""
+        now, ages = time.time(), dict[UUID, float]()
+        for path in self.upload_dir.glob(f"*{JOB_INPUT}*"):
+            if not path.name.startswith(".") and _starts_with_uuid(path.name):
+                job_id, age = UUID(path.name[:36]), now - _modified(path)
+                ages[job_id] = min(age, ages.get(job_id, age))
+        return ages
 
     def find(self, file_id: UUID) -> StoredFile:
         """The result or upload with this id.
@@ -236,6 +283,9 @@ class LocalStorage:
                                and not path.name.endswith(TEMPLATE_IMAGE)):  # fmt: skip
                     yield path
 
+    def _job_input(self, job_id: UUID, name: str) -> Path:
+        return self.upload_dir / f"{job_id}{JOB_INPUT}{name}"
+
     def _template_image(self, template_id: UUID) -> Path:
         return self.upload_dir / f"{template_id}{TEMPLATE_IMAGE}"
 
@@ -252,6 +302,14 @@ class LocalStorage:
             with partial.open("wb") as file:
                 write(file)
             partial.replace(path)
+
+
+def _write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """What a job is given or makes must outlast even a power cut: its record says that it is there."""
+    with path.open("w+b") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _no_template(template_id: UUID) -> NotFoundError:

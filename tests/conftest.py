@@ -21,10 +21,18 @@ PAGES = Path(__file__).resolve().parents[1] / "examples" / "pages"
 
 
 def settings_in(folder: Path, **changes: Any) -> Settings:
-    """Settings with all folders under `folder`, whatever the environment's .env says."""
+    """Settings with all folders under `folder`, whatever the environment's .env says.
+
+    Data are kept in memory: DBOS is one for a process, and it is the shared application's.
+    """
     folders = {f"{name}_dir": folder / f"{name}s" for name in ("upload", "output", "model")}
     folders["models_dir"] = folders.pop("model_dir")
-    return Settings(_env_file=None, **(folders | {"max_workers": 2} | changes))
+    defaults: dict[str, Any] = {
+        "max_workers": 2,
+        "db_use_database": False,
+        "database_url": f"sqlite:///{folder}/data/service.db",
+    }
+    return Settings(_env_file=None, **(folders | defaults | changes))
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:  # noqa: A002 - Pillow's word
@@ -42,7 +50,7 @@ def service_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def app_client(service_folder: Path) -> Iterator[TestClient]:
     """One running application for all tests that leave it as they found it."""
-    with TestClient(create_app(settings_in(service_folder))) as client:
+    with TestClient(create_app(settings_in(service_folder, db_use_database=True))) as client:
         yield client
 
 

@@ -1,4 +1,4 @@
-"""A real Redis, from Debian's packages, started for the tests and gone after them.
+"""A real PostgreSQL and a real Redis, from Debian's packages, started for the tests and gone after them.
 
 Where a program is missing its tests are skipped, and say so; with REQUIRE_SERVERS set, as in CI, they fail instead.
 """
@@ -12,11 +12,57 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn
+from uuid import uuid4
 
+import psycopg
 import pytest
 
+POSTGRES_USER = "postgres"
 START_S = 30
+
+
+class Postgres:
+    """A PostgreSQL server in a folder of its own. It runs as the user postgres where the tests run as root."""
+
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._programs = programs
+        self._run_as = POSTGRES_USER if os.getuid() == 0 else None
+        if self._run_as:
+            shutil.chown(folder, self._run_as)
+        self._call("initdb", "-D", str(folder / "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        options = f"-p {self.port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200"
+        self._call(
+            "pg_ctl", "start", "-w", "-D", str(self._folder / "data"), "-l", str(self._folder / "log"), "-o", options
+        )
+
+    def stop(self) -> None:
+        """Stop it as a power cut would: open connections and transactions are gone."""
+        self._call("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(self._folder / "data"))
+
+    def new_database(self) -> str:
+        """The URL of an empty database."""
+        name = f"test_{uuid4().hex}"
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+        return self._url(name)
+
+    def _url(self, name: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+    def _call(self, program: str, *arguments: str) -> None:
+        # Its output goes to a file: a pipe would stay open as long as the server runs.
+        with (self._folder / f"{program}.log").open("w") as log:
+            subprocess.run(
+                [self._programs / program, *arguments], check=True, timeout=60, cwd=self._folder,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=self._run_as,
+            )  # fmt: skip
 
 
 class Redis:
@@ -62,6 +108,20 @@ def wait_for(condition: Callable[[], object], *, seconds: float = START_S) -> No
 
 
 @pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One server for all tests; each takes a database of its own."""
+    programs = _postgres_programs()
+    if programs is None:
+        _missing("PostgreSQL", "postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="pg"))  # not pytest's: its parents are closed to the user postgres
+    server = Postgres(folder, programs)
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
 def redis_server() -> Iterator[Redis]:
     """One server for all tests that leaves nothing behind."""
     program = shutil.which("redis-server")
@@ -77,6 +137,13 @@ def redis_server() -> Iterator[Redis]:
 def redis_url(redis_server: Redis) -> str:
     """The URL of a running Redis that keeps nothing."""
     return redis_server.url
+
+
+def _postgres_programs() -> Path | None:
+    """The folder of the newest installed PostgreSQL; Debian keeps each version in its own, outside PATH."""
+    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    on_path = shutil.which("initdb")
+    return max(found, key=lambda path: int(path.parent.name), default=Path(on_path).parent if on_path else None)
 
 
 def _missing(name: str, package: str) -> NoReturn:

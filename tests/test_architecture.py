@@ -17,7 +17,7 @@ ALL = [*sorted(PROJECT.glob("*.py")), *ROUTES, *SERVICE]
 
 ENGINE_MAY_USE = {"service.errors", "service.model_store"}
 HEAVY = {"onnxruntime", "mediapipe", "cv2", "torch", "insightface"}
-ONE_DOOR = {"mediapipe": {"mediapipe_graphs"}, "PIL": {"image_io"}, "pillow_heif": {"image_io"}}
+ONE_DOOR = {"mediapipe": {"mediapipe_graphs"}, "PIL": {"image_io"}, "pillow_heif": {"image_io"}, "dbos": {"jobs"}}
 MAIN_MAX_LINES = 150
 MODULE_MAX_LINES = 520
 """About 500: beyond it a module is two things."""

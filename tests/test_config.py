@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from config import Settings, available_cores
 
+WHSEC = "whsec_" + base64.b64encode(bytes(32)).decode()
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -59,6 +62,17 @@ def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> Non
         ("CORS_ORIGINS", "shop.example"),
         ("CORS_ORIGINS", "https://shop.example/path"),
         ("LOG_FORMAT", "xml"),
+        ("DATABASE_URL", "mysql://host/name"),
+        ("DATABASE_URL", "sqlite://"),
+        ("DATABASE_URL", "sqlite:///:memory:"),
+        ("DATABASE_URL", "postgresql://"),
+        ("ROLE", "boss"),
+        ("JOB_WORKERS", "0"),
+        ("MAX_JOBS", "0"),
+        ("WORKER_TIMEOUT", "0.5"),
+        ("WEBHOOK_SECRET", "secret"),
+        ("WEBHOOK_SECRET", "whsec_dG9vIHNob3J0"),
+        ("WEBHOOK_SECRET", "whsec_!!"),
         ("S3_BUCKET_NAME", "pictures"),
         ("AWS_ACCESS_KEY_ID", "AKIA"),
     ],
@@ -73,6 +87,24 @@ def test_contradictions_are_refused() -> None:
         Settings(_env_file=None, device="cuda", face_engine="mediapipe")
     with pytest.raises(ValidationError, match="two folders"):
         Settings(_env_file=None, upload_dir=Path("x"), output_dir=Path("x"))
+    alone: list[dict[str, Any]] = [{}, {"database_url": "postgresql://u@host/name", "db_use_database": False}]
+    for changes in alone:
+        for several in ({"api_workers": 2}, {"role": "api"}, {"role": "worker"}):
+            with pytest.raises(ValidationError, match="set DATABASE_URL to postgresql"):
+                Settings(_env_file=None, **changes, **several)
+    shared = Settings(_env_file=None, database_url="postgres://u@host/name", api_workers=2, role="api")
+    assert shared.database_url == "postgresql+psycopg://u@host/name"
+
+
+def test_half_of_the_workers_do_jobs() -> None:
+    assert [Settings(_env_file=None, max_workers=n).concurrent_jobs for n in (1, 2, 5)] == [1, 1, 2]
+    assert Settings(_env_file=None, max_workers=8, job_workers=3).concurrent_jobs == 3
+
+
+def test_secrets_do_not_show() -> None:
+    shown = repr(Settings(_env_file=None, database_url="postgresql://u:hidden@host/n", webhook_secret=SecretStr(WHSEC)))
+    assert "hidden" not in shown
+    assert WHSEC not in shown
 
 
 @pytest.mark.parametrize("command", [["main.py"], ["-m", "uvicorn", "main:app", "--port", "0"]])
@@ -91,6 +123,7 @@ def test_a_missing_engine_stops_the_start_with_a_sentence_and_no_traceback(tmp_p
 
 def start(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     folders = {f"{name}_DIR": str(folder / name) for name in ("UPLOAD", "OUTPUT", "MODELS")}
+    folders["DATABASE_URL"] = f"sqlite:///{folder}/data/service.db"
     return subprocess.run(
         [sys.executable, *command], cwd=PROJECT, env={"PATH": "", **folders, **environment},
         capture_output=True, text=True, timeout=60, check=False,

@@ -377,7 +377,10 @@ def serving(folder: Path, *, largest_file: int | None = None, **environment: str
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     folders = {f"{name}_DIR": str(folder / name.lower()) for name in ("UPLOAD", "OUTPUT", "MODELS")}
-    settings = {**folders, "API_HOST": "127.0.0.1", "API_PORT": str(port), "MAX_WORKERS": "1", **environment}
+    settings = {
+        **folders, "API_HOST": "127.0.0.1", "API_PORT": str(port), "MAX_WORKERS": "1", "DB_USE_DATABASE": "false",
+        **environment,
+    }  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "main.py"], cwd=PROJECT, preexec_fn=limit, stderr=subprocess.DEVNULL,
         env={**os.environ, **settings},

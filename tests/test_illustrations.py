@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from PIL.PdfParser import PdfParser
 from skimage import data
 
 from tests.conftest import PAGES, encoded
+from tests.servers import wait_for
 
 BLANK = encoded(Image.new("RGB", (400, 300), "white"))
 
@@ -242,22 +244,62 @@ def test_slots_that_are_none_are_refused(app_client: TestClient, service_folder:
     assert stored(service_folder) == before
 
 
-def test_a_book_is_one_zip_of_its_pages_in_order(
-    app_client: TestClient, photo: bytes, page: bytes, template_id: str
+def book(client: TestClient, photo: bytes, template_ids: list[str], **fields: str) -> Any:
+    """The finished job, as its status_url shows it."""
+    answer = client.post(
+        "/personalize/book", files={"child_photo": ("c", photo)}, data={"template_ids": template_ids, **fields}
+    )
+    assert answer.status_code == 202
+    status_url = answer.json()["status_url"]
+    wait_for(lambda: client.get(status_url).json()["status"] in {"completed", "failed"})
+    return client.get(status_url).json()
+
+
+def test_a_book_is_a_job_and_one_zip_of_its_pages_in_order(
+    app_client: TestClient, service_folder: Path, photo: bytes, page: bytes, template_id: str
 ) -> None:
-    request: dict[str, Any] = {
-        "files": {"child_photo": ("c", photo)},
-        "data": {"template_ids": [template_id, template_id], "format": "jpeg"},
-    }
-    books = [app_client.post("/personalize/book", **request) for _ in range(2)]
-    assert books[0].headers["content-type"] == "application/zip"
-    with zipfile.ZipFile(io.BytesIO(books[0].content)) as archive:
+    before = stored(service_folder)
+    jobs = [book(app_client, photo, [template_id, template_id], format="jpeg") for _ in range(2)]
+    assert [(job["status"], job["result"]["pages"]) for job in jobs] == [("completed", 2)] * 2
+    first, second = (app_client.get(job["result_url"]) for job in jobs)
+    assert first.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(first.content)) as archive:
         assert archive.namelist() == ["page_001.jpg", "page_002.jpg"]
         assert archive.testzip() is None
         assert pixels(archive.read("page_001.jpg")).shape == pixels(page).shape
-    assert books[0].content == books[1].content
-    again = app_client.get(f"/download/{books[0].headers['x-output-file-id']}")
-    assert again.content == books[0].content
+    assert first.content == second.content
+    assert app_client.get(jobs[0]["result"]["download_url"]).content == first.content
+    # The photo lay on the disk as long as the job was to be done, and no longer.
+    wait_for(lambda: set(stored(service_folder)) - set(before) == {f"{job['job_id']}_book.zip" for job in jobs})
+
+
+def test_a_books_page_is_the_page_that_personalize_makes(
+    app_client: TestClient, photo: bytes, template_id: str
+) -> None:
+    single = personalize(
+        app_client, photo, None, headers={"Accept": "image/png"}, template_id=template_id, style="comic"
+    )
+    job = book(app_client, photo, [template_id], style="comic")
+    with zipfile.ZipFile(io.BytesIO(app_client.get(job["result_url"]).content)) as archive:
+        assert archive.read("page_001.png") == single.content
+
+
+def test_a_book_can_be_a_pdf_of_pages_at_their_own_size(
+    app_client: TestClient, photo: bytes, page: bytes, template_id: str
+) -> None:
+    with Image.open(io.BytesIO(page)) as image:
+        dense = encoded(image.convert("RGB"), "PNG", dpi=(300, 300))
+    other = app_client.post("/upload-illustration-template", files={"file": ("p.png", dense)}).json()["template_id"]
+    results = [
+        app_client.get(book(app_client, photo, [template_id, other], format="pdf")["result_url"]) for _ in range(2)
+    ]
+    pdf = results[0].content
+    assert results[0].headers["content-type"] == "application/pdf"
+    with PdfParser(buf=pdf) as parser:
+        boxes = [parser.read_indirect(page)[b"MediaBox"] for page in parser.pages]
+    assert [box[2:] for box in boxes] == [[pytest.approx(image.width * 72 / dpi, rel=1e-4)] * 2 for dpi in (150, 300)]
+    assert pdf == results[1].content
+    app_client.delete(f"/templates/{other}")
 
 
 def test_a_book_with_a_page_that_fails_names_it_and_stores_nothing(
@@ -265,12 +307,37 @@ def test_a_book_with_a_page_that_fails_names_it_and_stores_nothing(
 ) -> None:
     blank = app_client.post("/upload-illustration-template", files={"file": ("p", BLANK)}).json()["template_id"]
     before = stored(service_folder)
-    answer = app_client.post(
-        "/personalize/book", files={"child_photo": ("c", photo)}, data={"template_ids": [template_id, blank]}
-    )
-    assert (answer.status_code, answer.json()["code"]) == (422, "NO_FACE_SLOT")
-    assert answer.json()["detail"].startswith("page 2")
+    job = book(app_client, photo, [template_id, blank])
+    assert (job["status"], job["error"]["code"]) == ("failed", "NO_FACE_SLOT")
+    assert job["error"]["detail"].startswith("page 2")
+    wait_for(lambda: stored(service_folder) == before)
+
+
+def test_what_would_fail_every_page_of_a_book_is_refused_at_once(
+    app_client: TestClient, service_folder: Path, photo: bytes, template_id: str
+) -> None:
+    before = stored(service_folder)
+    for child, ids, code in ((BLANK, [template_id], "NO_FACE_DETECTED"), (photo, [str(uuid4())], "NOT_FOUND")):
+        answer = app_client.post("/personalize/book", files={"child_photo": ("c", child)}, data={"template_ids": ids})
+        assert answer.json()["code"] == code
+    refused = {"template_ids": [template_id], "webhook_url": "http://169.254.169.254/"}
+    answer = app_client.post("/personalize/book", files={"child_photo": ("c", photo)}, data=refused)
+    assert (answer.status_code, answer.json()["code"]) == (422, "INVALID_VALUE")  # there is no WEBHOOK_SECRET
     assert stored(service_folder) == before
+
+
+def test_the_same_order_of_a_book_is_one_job(app_client: TestClient, photo: bytes, template_id: str) -> None:
+    def order(**fields: str) -> Any:
+        return app_client.post(
+            "/personalize/book", files={"child_photo": ("c", photo)}, data={"template_ids": [template_id], **fields},
+            headers={"Idempotency-Key": f"order of {template_id}"},
+        )  # fmt: skip
+
+    first = order()
+    assert order().json()["job_id"] == first.json()["job_id"]
+    other = order(format="pdf")
+    assert (other.status_code, other.json()["code"]) == (409, "CONFLICT")
+    wait_for(lambda: app_client.get(first.json()["status_url"]).json()["status"] == "completed")
 
 
 def test_a_download_takes_ranges_head_and_if_none_match(app_client: TestClient, photo: bytes, page: bytes) -> None:

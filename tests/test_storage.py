@@ -56,7 +56,7 @@ def test_a_write_that_fails_leaves_nothing(storage: LocalStorage) -> None:
         raise ValueError("the page has no face")
 
     with pytest.raises(ValueError, match="no face"):
-        storage.save_book(half)
+        storage.save_job_result(uuid4(), half, ending="_book.zip")
     assert files(storage) == []
 
 

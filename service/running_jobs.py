@@ -1,0 +1,86 @@
+"""Jobs and their webhooks from start to stop, as the settings want them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from config import Settings, webhook_key
+from service import books
+from service.database import Database, DatabaseSetupError, open_database
+from service.errors import ServiceError
+from service.illustrations import Illustrator
+from service.inference_pool import InferencePool
+from service.jobs import Jobs
+from service.middleware import StartError
+from service.storage import LocalStorage
+from service.webhooks import WebhookSender
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def opened_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database, within the block.
+
+    Raises:
+        StartError: it can't be used as it is configured.
+    """
+    try:
+        database = await asyncio.to_thread(open_database, settings.database_url if settings.db_use_database else None)
+    except DatabaseSetupError as error:
+        raise StartError(str(error)) from error
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def make_jobs(settings: Settings, database: Database, storage: LocalStorage, pool: InferencePool) -> Jobs:
+    """Jobs that compute in the pool of this event loop. Not started yet."""
+    loop = asyncio.get_running_loop()
+
+    def compute(call: Callable[[], T]) -> T:
+        return asyncio.run_coroutine_threadsafe(pool.run_patiently(call), loop).result()
+
+    return Jobs(
+        database,
+        storage,
+        compute=compute,
+        concurrent=settings.concurrent_jobs,
+        max_jobs=settings.max_jobs,
+        worker_timeout_s=settings.worker_timeout,
+        retention_hours=settings.retention_hours,
+        runs_jobs=settings.role != "api",
+    )
+
+
+@asynccontextmanager
+async def running_jobs(jobs: Jobs, settings: Settings, illustrator: Illustrator) -> AsyncIterator[None]:
+    """Jobs run, and webhooks are sent, within the block.
+
+    Raises:
+        StartError: they can't be run.
+    """
+    jobs.register(books.KIND, partial(books.make_book, illustrator=illustrator))
+    webhooks = None
+    if settings.webhook_secret is not None:
+        webhooks = WebhookSender(
+            jobs.store, key=webhook_key(settings.webhook_secret), allow_private=settings.webhook_allow_private
+        )
+        jobs.on_finished = webhooks.poke
+    try:
+        await asyncio.to_thread(jobs.start)
+    except (RuntimeError, ServiceError, SQLAlchemyError) as error:
+        raise StartError(f"Jobs can't be run: {error}") from error
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(jobs.close)
+        if webhooks is not None:
+            await webhooks.close()
