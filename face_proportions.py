@@ -68,15 +68,13 @@ def proportions(frontal: FloatArray) -> Proportions:
 def symmetry(frontal: FloatArray) -> float:
     """1 minus the mean distance between each point and its mirrored partner, in distances between the eyes.
 
-    The mirrored face is first laid on the face itself as well as it fits, so that what is left is the shape's asymmetry
-    and not an error of the pose. `frontal` is a mesh whose pose is undone.
+    `frontal` is a mesh whose pose is undone by means of the average, symmetric face: its middle is x = 0, and what is
+    left is the shape's asymmetry.
     """
-    shape = frontal[: len(geometry.mirrored_index())]
-    mirrored = shape[geometry.mirrored_index()] * np.array([-1, 1, 1], np.float32)
-    scale, rotation, shift = geometry.similarity_3d(mirrored, shape)
-    apart = shape - (scale * mirrored @ rotation.T + shift)
-    distance = float(np.hypot(apart[:, 0], apart[:, 1]).mean())
-    return max(0.0, 1 - distance / geometry.eye_distance(shape))
+    shape = frontal[: len(geometry.mirrored_index()), :2]
+    mirrored = shape[geometry.mirrored_index()] * np.array([-1, 1], np.float32)
+    distance = float(np.linalg.norm(shape - mirrored, axis=1).mean())
+    return max(0.0, 1 - distance / geometry.eye_distance(frontal))
 
 
 def landmarks_68(points: FloatArray) -> FloatArray:

@@ -113,16 +113,15 @@ def usable_light(luma: FloatArray) -> float:
 
 
 def contrast(sample: FaceSample) -> float:
-    """Michelson contrast between skin (75th percentile) and features (5th) in linear luminance, half by half.
+    """Michelson contrast between the skin (75th percentile) and the features (5th) in linear luminance.
 
-    Halves, since light from one side is no contrast; a ratio, since it is the same at any exposure and skin tone.
+    A ratio, since it is the same at any exposure and skin tone.
     """
-    luminance = (sample.luma / 255) ** _GAMMA + _FLARE
-    halves = [luminance[half] for half in sample.halves if half.sum() >= LEAST_ZONE_PX]
-    if not halves:
+    luminance = (sample.luma[sample.inside] / 255) ** _GAMMA + _FLARE
+    if len(luminance) < LEAST_ZONE_PX:
         raise Unmeasurable("The face lies outside the picture.")
-    ranges = [np.percentile(half, [5, 75]) for half in halves]
-    return _clip(float(np.mean([(high - low) / (high + low) for low, high in ranges])) / _FULL_CONTRAST)
+    low, high = np.percentile(luminance, [5, 75])
+    return _clip(float((high - low) / (high + low)) / _FULL_CONTRAST)
 
 
 def resolution(points: FloatArray) -> float:

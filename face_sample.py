@@ -22,11 +22,10 @@ from utils import FloatArray, GrayImage, RGBImage, as_float, lab_from_rgb
 Value = TypeVar("Value")
 
 SAMPLE_PX = 112
-"""The face's length in a sample: what recognisers see of a face. A smaller face is never enlarged."""
+"""The face's length in a sample: what recognisers see of a face."""
 _MARGIN = 0.08  # of its box: filters near the oval's border see what is really there
 _CHEEKS = ((117, 118, 119, 100, 142, 36, 205, 50), (346, 347, 348, 329, 371, 266, 425, 280))
 """Left and right in the image: from the eye socket's lower rim to the nose's wings, above where beards grow."""
-_MIDLINE = (168, 152)  # nasion and chin
 _FOREHEAD = (69, 109, 10, 338, 299, 296, 336, 9, 107, 66)
 _ZONE_INSET = 0.01  # of the face's length: away from brows, lashes and the shade beside the nose
 LEAST_ZONE_PX = 12
@@ -54,7 +53,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class FaceSample:
-    """A face cut out of its picture, its length reduced to `SAMPLE_PX`.
+    """A face cut out of its picture, its length brought to `SAMPLE_PX`.
 
     rgb: HxWx3 uint8. points: (N, 3) the mesh in the sample's pixels. inside: HxW bool, the face's oval.
     length: of the face in the sample's pixels.
@@ -112,15 +111,6 @@ class FaceSample:
         """HxW bool: cheeks and the nose's bridge, which hats, fringes and beards leave bare."""
         return self.cheeks[0] | self.cheeks[1] | self.zone(geometry.NOSE_BRIDGE)
 
-    @cached_property
-    def halves(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """HxW bool: the face's left and right half in the image, parted from the nasion to the chin."""
-        top, bottom = self.points[_MIDLINE[0], :2], self.points[_MIDLINE[1], :2]
-        along = bottom - top
-        rows, columns = np.indices(self.inside.shape)
-        is_left = (columns - top[0]) * along[1] < (rows - top[1]) * along[0]
-        return self.inside & is_left, self.inside & ~is_left
-
     def gradient_energy(self, luma: FloatArray) -> float:
         """Mean squared gradient inside the face of a picture (HxW) of this sample's shape."""
         dx, dy = cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1)
@@ -142,8 +132,9 @@ class FaceSample:
 
 
 def _cut(image_rgb: RGBImage, points: FloatArray, length: float) -> tuple[Frame, RGBImage]:
-    scale = min(1.0, SAMPLE_PX / max(length, 1.0))
+    scale = SAMPLE_PX / max(length, longer_side(points) / 2, 1.0)  # a mesh gone wrong has no length
     frame = Frame.around(points, _MARGIN, image_rgb.shape, scale)
     # Areas are averaged at any ratio: with `Frame.cut`'s interpolation sharpness would depend on the photo's size.
     halved, _ = Halved(image_rgb[frame.region]).at_least(2 * scale)
-    return frame, cv2.resize(halved, frame.shape[::-1], interpolation=cv2.INTER_AREA)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return frame, cv2.resize(halved, frame.shape[::-1], interpolation=interpolation)

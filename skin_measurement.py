@@ -25,7 +25,7 @@ _LEAST_LIKELIHOOD = 0.5
 _LEAST_SHARE = 0.5
 _LEAST_LIGHT = 0.1
 _LEAST_CHROMA = 2.0
-_SHADOW_PERCENT = 15
+_PLAIN_SHARE = 0.7
 _LEAST_AB, _MOST_AB = np.array([0, 3], np.float32), np.array([25, 35], np.float32)
 
 
@@ -104,12 +104,19 @@ def typology_angle(lab: FloatArray) -> float:
 
 
 def _shades(lab: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Median Lab (3,) of the darker third, of the middle without shadows and highlights, and of the lighter third."""
-    low, dark, bright, high = np.percentile(lab[:, 0], [_SHADOW_PERCENT, 33, 67, 100 - _SHADOW_PERCENT])
-    lightness = lab[:, 0]
-    parts = lab[lightness <= dark], lab[(lightness >= low) & (lightness <= high)], lab[lightness >= bright]
-    darker, middle, lighter = (as_float(np.median(part, axis=0)) for part in parts)
-    return darker, middle, lighter
+    """Median Lab (3,) of the darker third of pixels (N, 3), of those in plain light, and of the lighter third.
+
+    Plain light is the narrowest range of L* that holds most pixels: it leaves out highlights where there are some, and
+    shadows where there are some.
+    """
+    ordered = lab[lab[:, 0].argsort()]
+    kept = max(1, round(_PLAIN_SHARE * len(ordered)))
+    widths = ordered[kept - 1 :, 0] - ordered[: len(ordered) - kept + 1, 0]
+    plain, third = int(widths.argmin()), -(-len(ordered) // 3)
+    darker, median, lighter = (
+        as_float(np.median(part, axis=0)) for part in (ordered[:third], ordered[plain : plain + kept], ordered[-third:])
+    )
+    return darker, median, lighter
 
 
 def _naturalness(lab: FloatArray) -> float:

@@ -175,3 +175,11 @@ def test_depth_of_a_flat_mesh_turns_with_the_head(yaw: float) -> None:
     deep = geometry.with_depth(turned[:, :2])
     np.testing.assert_array_equal(deep[:, :2], turned[:, :2])
     assert geometry.head_pose(deep).yaw == pytest.approx(yaw, abs=3)
+
+
+@pytest.mark.parametrize(("yaw", "pitch", "roll"), POSES)
+def test_frontal_undoes_pose_size_and_place(yaw: float, pitch: float, roll: float) -> None:
+    seen = posed(yaw, pitch, roll, scale=7)
+    np.testing.assert_allclose(geometry.frontal(seen), geometry.mean_shape(), atol=0.02)
+    assert geometry.upright_length(seen) == pytest.approx(7 * np.ptp(geometry.mean_shape()[:, 1]), rel=1e-3)
+    assert geometry.eye_distance(seen) == pytest.approx(7 * 6.3, rel=0.02)

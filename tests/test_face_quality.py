@@ -114,7 +114,7 @@ def test_overall_is_the_smallest_component() -> None:
     assert overall == min(scores.values())
 
 
-@pytest.mark.parametrize("factor", [3.0, 1.5, 0.7, 0.5, 0.36])
+@pytest.mark.parametrize("factor", [3.0, 1.5, 0.7, 0.5, 0.36, 0.2])
 @pytest.mark.parametrize("blur", [0, 0.012, 0.025])
 def test_sharpness_does_not_depend_on_the_photos_size(factor: float, blur: float) -> None:
     picture = blurred(blur) if blur else frontal_photo()
@@ -135,6 +135,38 @@ def test_dark_skin_is_judged_like_light_skin() -> None:
         a, b = (quality_of((spoil(image, points), points)) for image, points in (light, dark))
         for component in ("blur_score", "illumination", "exposure"):
             assert getattr(a, component) == pytest.approx(getattr(b, component), abs=0.08), component
+
+
+def test_uniformity_is_the_overlap_of_the_cheeks_histograms_to_the_power_of_0_3() -> None:
+    points = posed()
+    image = painted(points)
+    for ring, other in ((geometry.LEFT_CHEEK, 160), (geometry.RIGHT_CHEEK, 220)):
+        cheek = geometry.fill((ring,), points, SIZE) > 128
+        rows = np.flatnonzero(cheek.any(axis=1))
+        lower = np.cumsum(cheek.sum(axis=1)) > cheek.sum() / 2
+        image[rows.min() - 9 : rows.max() + 9][
+            :, points[list(ring), 0].min().astype(int) - 9 : points[list(ring), 0].max().astype(int) + 9
+        ] = 100
+        image[cheek & lower[:, None]] = other
+    assert quality_of((image, points)).illumination == pytest.approx(0.5**0.3, abs=0.03)
+
+
+def test_even_light_is_even_on_a_small_face() -> None:
+    points = posed(scale=2.4)
+    assert (quality_of((painted(points), points)).illumination or 0) > 0.93
+
+
+@pytest.mark.parametrize(("yaw", "pitch"), [(20, 0), (0, 20), (-15, -25)])
+def test_pose_is_the_squared_cosine_of_both_turns(yaw: float, pitch: float) -> None:
+    points = posed(yaw, pitch, roll=40)
+    expected = (np.cos(np.radians(yaw)) * np.cos(np.radians(pitch))) ** 2
+    assert quality_of((painted(points), points)).pose == pytest.approx(expected, abs=0.01)
+
+
+def test_resolution_is_half_at_70_pixels_between_the_eyes_turned_or_not() -> None:
+    for yaw in (0, 30):
+        points = posed(yaw=yaw, roll=30, scale=70 / geometry.eye_distance(geometry.mean_shape()))
+        assert quality_of((painted(points), points)).resolution == pytest.approx(0.5, abs=0.02)
 
 
 def test_burnt_out_skin_is_badly_exposed() -> None:

@@ -116,6 +116,19 @@ def test_what_lies_over_the_skin_does_not_colour_it(cover: type, skin: tuple[int
     np.testing.assert_allclose(found.dominant_color_lab, lab_of(skin), atol=2.5)
 
 
+def test_gloss_and_shade_do_not_move_the_colour() -> None:
+    points = posed()
+    plain = tone_of(painted(points), points)
+    zones = np.zeros(SIZE, np.uint8)
+    for point in (151, 50, 280):
+        x, y = np.round(points[point, :2]).astype(int).tolist()
+        cv2.rectangle(zones, (x - 90, y), (x + 90, y + 60), 255, cv2.FILLED)  # the lower parts
+    for gain in (1.35, 0.7):
+        image = painted(points)
+        image[zones > 0] = relit(image, gain)[zones > 0]
+        assert tone_of(image, points).dominant_color_lab[0] == pytest.approx(plain.dominant_color_lab[0], abs=1.5)
+
+
 @pytest.mark.parametrize("cover", [with_fringe, with_glasses])
 def test_hair_and_frames_are_not_sampled(cover: type) -> None:
     points = posed()
