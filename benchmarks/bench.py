@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -19,29 +18,17 @@ import httpx
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
-from benchmarks import inputs, seed_recipe
+from benchmarks import inputs, recognition, seed_recipe
+from benchmarks.table import WARM_UP_RUNS, Row, alternate, print_table
 from examples.local_service import LocalService, credentials, local_service
 from face_landmarks import FaceLandmarks
 from utils import FloatArray, RGBImage
 
-WARM_UP_RUNS = 3
 STYLE_STAGES = ("stylize", "blend")
 """The stages of `timings_ms` that do what the baseline's stylize and blend do."""
 IMPORTS = "import cv2, fastapi, mediapipe, onnxruntime"
 """What any service on these engines loads before it can answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table. `ratio` is how many times better than the baseline we are."""
-
-    what: str
-    measured: str
-    target: str
-    baseline: str = ""
-    ratio: float | None = None
 
 
 def main() -> int:
@@ -60,12 +47,15 @@ def main() -> int:
     with console.status("starting the service"):
         rows.append(start_row(options.runs))
     http: dict[str, Any] = {"headers": credentials(), "timeout": 60, "trust_env": False}
-    with local_service() as service, httpx.Client(base_url=service.url, **http) as client:
+    with local_service(FACE_ENGINE="mediapipe") as service, httpx.Client(base_url=service.url, **http) as client:
         idle_mb = resident_mb(service)
         rows.append(Row("resident memory, idle", f"{idle_mb:.0f} MB", "<= 500 MB"))
         with console.status("personalising"):
             rows += personalize_rows(client, portrait, page, face_box, options.runs)
             rows.append(style_row(client, portrait, inputs.close_up(page), face_box, options.runs))
+    with local_service(**recognition.SETTINGS) as service, httpx.Client(base_url=service.url, **http) as client:
+        with console.status("recognising"):
+            rows += recognition.rows(client, options.runs)
         if options.soak:
             rows.append(soak_row(service, client, portrait, page, options.soak))
     with console.status("detecting"):
@@ -99,7 +89,7 @@ def personalize_rows(
         face = seed_recipe.stylize(seed_recipe.crop_face(portrait, face_box))
         return inputs.encode(seed_recipe.blend(page.rgb, face, page.face_box), "png")
 
-    ours, baseline = alternate(lambda: personalize(client, photo, page.png), recipe, runs)
+    ours, baseline = alternate(lambda: personalize(client, photo, page.png), recipe, runs=runs)
     return [
         Row(
             "personalise over HTTP, 1024x1024 page, one face",
@@ -122,7 +112,10 @@ def style_row(client: httpx.Client, portrait: RGBImage, page: inputs.Page, face_
         timings = personalize(client, photo, page.png)["timings_ms"]
         stages.append(sum(float(timings[stage]) for stage in STYLE_STAGES))
 
-    _, baseline = alternate(ours, lambda: seed_recipe.blend(page.rgb, seed_recipe.stylize(crop), page.face_box), runs)
+    def recipe() -> RGBImage:
+        return seed_recipe.blend(page.rgb, seed_recipe.stylize(crop), page.face_box)
+
+    _, baseline = alternate(ours, recipe, runs=runs)
     measured = statistics.median(stages[WARM_UP_RUNS:])
     return Row(
         "stylise and blend, 512 px face",
@@ -142,6 +135,7 @@ def soak_row(service: LocalService, client: httpx.Client, portrait: RGBImage, pa
         lambda: client.get("/health").raise_for_status(),
         lambda: client.post("/detect-face", files={"file": b"not a picture"}),
         lambda: client.get("/models").raise_for_status(),
+        *recognition.requests(client, photo),
     ]
     settled_mb = 0.0
     for number in track(range(requests), "mixed requests", transient=True):
@@ -160,7 +154,7 @@ def soak_row(service: LocalService, client: httpx.Client, portrait: RGBImage, pa
 
 def detection_row(landmarks: FaceLandmarks, name: str, image_rgb: RGBImage, runs: int) -> Row:
     """All faces of a 1024x1024 picture with the embedded engine, in this process."""
-    measured, _ = alternate(lambda: landmarks.detect(image_rgb), lambda: None, runs)
+    (measured,) = alternate(lambda: landmarks.detect(image_rgb), runs=runs)
     return Row(f"face detection, embedded engine, 1024 px {name}", f"{measured:.1f} ms", "<= 15 ms")
 
 
@@ -171,31 +165,10 @@ def personalize(client: httpx.Client, photo: bytes, page: bytes) -> dict[str, An
     return answer
 
 
-def alternate(ours: Callable[[], Any], baseline: Callable[[], Any], runs: int) -> tuple[float, float]:
-    """Median milliseconds of both, run in turn after `WARM_UP_RUNS` untimed ones."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(WARM_UP_RUNS + runs):
-        for call, kept in zip((ours, baseline), times, strict=True):
-            start = time.perf_counter()
-            call()
-            kept.append((time.perf_counter() - start) * 1000)
-    return statistics.median(times[0][WARM_UP_RUNS:]), statistics.median(times[1][WARM_UP_RUNS:])
-
-
 def resident_mb(service: LocalService) -> float:
     """The service's resident memory in MB (10^6 bytes)."""
     answer = subprocess.run(["ps", "-o", "rss=", "-p", str(service.pid)], check=True, capture_output=True, text=True)
     return int(answer.stdout) * 1024 / 1e6
-
-
-def print_table(console: Console, rows: list[Row], runs: int) -> None:
-    table = Table(title=f"Medians of {runs} runs; the ratio is how many times better than the baseline")
-    for heading in ("what", "measured", "baseline", "ratio", "target"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f}x" if row.ratio < 10 else f"{row.ratio:.0f}x"
-        table.add_row(row.what, row.measured, row.baseline, ratio, row.target)
-    console.print(table)
 
 
 if __name__ == "__main__":

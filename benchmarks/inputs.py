@@ -14,7 +14,8 @@ from PIL import Image
 
 from utils import FloatArray, RGBImage
 
-PAGES = Path(__file__).resolve().parent.parent / "examples" / "pages"
+PROJECT = Path(__file__).resolve().parent.parent
+PAGES = PROJECT / "examples" / "pages"
 PAGE = "kite_hill.png"
 SIZE = 1024
 CLOSE_UP_FACE = 512
@@ -35,6 +36,12 @@ def portrait() -> RGBImage:
     """A portrait as a phone takes it: 1024x1024, the face about half as wide as the picture."""
     head = np.ascontiguousarray(skimage.data.astronaut()[HEAD])
     return np.asarray(cv2.resize(head, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def landscape() -> RGBImage:
+    """A photo as a camera takes it across: 1280x720, the face 230 pixels wide."""
+    upper = np.ascontiguousarray(skimage.data.astronaut()[:288])
+    return np.asarray(cv2.resize(upper, (1280, 720), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def page() -> Page:
