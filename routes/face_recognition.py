@@ -12,6 +12,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from face_matching import cosine_similarity
 from routes.error_docs import documented
+from routes.face_analysis_models import AnalyzedFace, FaceAnalyzed
 from routes.face_recognition_models import (
     BatchEvent,
     BatchExtracted,
@@ -201,6 +202,22 @@ async def batch_extract(
     return BatchExtracted(**_summary(items, sent, recognition).model_dump(), results=items)
 
 
+@router.post(
+    "/analyze-face-advanced",
+    openapi_extra=also_as(FaceQuery),
+    responses=documented(*PICTURE_ERRORS, FaceNotFoundError),
+)
+async def analyze_face_advanced(
+    sent: OnePicture, recognition: Recognition, pool: Pool, timings: Timings
+) -> FaceAnalyzed:
+    """All that can be measured of a face: age, gender, pose, quality, symmetry, skin tone, expression, proportions.
+
+    What can't be known of this picture, or needs a model that isn't installed, is null; `unavailable` says why. Age,
+    gender and expression are how a face appears to a model, not what is true of a person. This is not liveness.
+    """
+    return await pool.run(_analyze, sent, recognition, timings)
+
+
 async def _events(
     results: AsyncGenerator[tuple[int, list[BatchItem]] | None], sent: Sent, recognition: FaceRecognition
 ) -> AsyncIterator[bytes]:
@@ -250,6 +267,19 @@ def _extract(sent: Sent, recognition: FaceRecognition, timings: dict[str, float]
     every = [EmbeddedFace.of(face, index) for index, face in faces.items()] if sent.options.all_faces else None
     facts = PictureFacts.seen(seen) | ModelFacts.facts(recognition.detector)
     return EmbeddingExtracted.of(faces[seen.chosen_index], seen.chosen_index, faces=every, **facts)
+
+
+def _analyze(sent: Sent, recognition: FaceRecognition, timings: dict[str, float]) -> FaceAnalyzed:
+    clock = Stopwatch(timings)
+    seen = recognition.see_face(sent.pictures[0], sent.options, clock)
+    faces = recognition.recognise([seen], clock, attributes=True)[0]
+    analyses = recognition.analyze(seen, clock)
+    facts = PictureFacts.seen(seen) | ModelFacts.facts(recognition.detector)
+    every = [AnalyzedFace.of_analysis(face, index, analyses[index]) for index, face in faces.items()]
+    chosen = seen.chosen_index
+    return FaceAnalyzed.of_analysis(
+        faces[chosen], chosen, analyses[chosen], faces=every if sent.options.all_faces else None, **facts
+    )
 
 
 def _compare_images(

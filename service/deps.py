@@ -94,7 +94,12 @@ async def get_recogniser(state: StateDep) -> Recogniser:
 async def get_recognition(state: StateDep) -> FaceRecognition:
     """Face recognition on what clients send."""
     settings = state.settings
-    return FaceRecognition(state.detector, max_pixels=settings.max_pixels, det_threshold=settings.face_det_thresh)
+    return FaceRecognition(
+        state.detector,
+        state.landmarks,
+        max_pixels=settings.max_pixels,
+        det_threshold=settings.face_det_thresh,
+    )
 
 
 async def get_personalizer(state: StateDep) -> Personalizer:

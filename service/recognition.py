@@ -1,4 +1,4 @@
-"""From pictures to faces: decodes what was sent, finds the face that is meant, and embeds it.
+"""From pictures to faces: decodes what was sent, finds the face that is meant, embeds and measures it.
 
 Everything here blocks: handlers run it in the inference pool.
 """
@@ -13,7 +13,9 @@ from typing import BinaryIO, Literal, TypeAlias
 import numpy as np
 
 from config import Settings
+from face_analysis import FaceAnalysis, analyze_face
 from face_detector import Face, FaceDetector, Recogniser, sight
+from face_landmarks import FaceLandmarks
 from face_matching import FaceChoice, choose_face
 from service.base64_picture import decode_base64
 from service.errors import FaceNotFoundError, InvalidValueError
@@ -77,10 +79,13 @@ class Seen:
 
 
 class FaceRecognition:
-    """Finds and embeds the faces of what clients send. Thread-safe."""
+    """Finds, embeds and measures the faces of what clients send. Thread-safe."""
 
-    def __init__(self, detector: FaceDetector, *, max_pixels: int, det_threshold: float) -> None:
+    def __init__(
+        self, detector: FaceDetector, landmarks: FaceLandmarks, *, max_pixels: int, det_threshold: float
+    ) -> None:
         self.detector = detector
+        self.landmarks = landmarks
         self.max_pixels = max_pixels
         self.det_threshold = det_threshold
 
@@ -143,6 +148,21 @@ class FaceRecognition:
             {index: each.as_sent(face) for index, face in zip(each.wanted, faces, strict=True)}
             for each, faces in zip(seen, known, strict=True)
         ]
+
+    def analyze(self, seen: Seen, clock: Stopwatch) -> dict[int, FaceAnalysis]:
+        """The wanted faces measured, by index; points in pixels of the picture as it was sent."""
+        analyses = {}
+        for index in seen.wanted:
+            face = seen.faces[index]
+            with clock.stage("mesh"):
+                mesh = face.mesh or self.landmarks.mesh(seen.rgb, face.kps)
+            with clock.stage("analyze"):
+                analysis = analyze_face(seen.rgb, mesh, face.bbox)
+            points = analysis.landmarks_68
+            if points is not None:
+                analysis = replace(analysis, landmarks_68=points / np.float32(seen.scale))
+            analyses[index] = analysis
+        return analyses
 
 
 @dataclass(frozen=True, slots=True)

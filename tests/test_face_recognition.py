@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from main import create_app
-from routes import face_recognition_models
+from routes import face_analysis_models, face_recognition_models, face_recognition_requests
 from service import recognition
 from service.image_io import decode_image
 from service.inference_pool import InferencePool
@@ -26,7 +28,7 @@ from tests.face_packs import EMBEDDING_SIZE, picture_of_squares, write_pack
 API = "/api/v1"
 LARGE, SMALL = (160, 160), (480, 320)
 NO_FACE = "No face detected in image"
-PICTURE_ROUTES = ["verify-face", "extract-embedding"]
+PICTURE_ROUTES = ["verify-face", "extract-embedding", "analyze-face-advanced"]
 
 
 @pytest.fixture(scope="module")
@@ -186,17 +188,75 @@ def test_no_face_is_an_answer_of_verify_and_an_error_of_the_others(client: TestC
     assert answer.status_code == 200
     assert answer.json().items() >= {"face_detected": False, "error": NO_FACE}.items()
     assert answer.json()["faces_found"] == 0
-    answer = post(client, "extract-embedding", FACELESS)
-    assert answer.status_code == 422
-    body = answer.json()
-    assert body.items() >= {"face_detected": False, "error": NO_FACE, "code": "NO_FACE_DETECTED"}.items()
-    assert body["detail"].startswith(NO_FACE)
-    assert body["request_id"] == answer.headers["x-request-id"]
+    for route in ("extract-embedding", "analyze-face-advanced"):
+        answer = post(client, route, FACELESS)
+        assert answer.status_code == 422
+        body = answer.json()
+        assert body.items() >= {"face_detected": False, "error": NO_FACE, "code": "NO_FACE_DETECTED"}.items()
+        assert body["detail"].startswith(NO_FACE)
+        assert body["request_id"] == answer.headers["x-request-id"]
+
+
+def nulls(value: Any, name: str = "") -> Iterator[str]:
+    """The dotted names of all fields that are null."""
+    if value is None:
+        yield name.removeprefix(".")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from nulls(inner, f"{name}.{key}")
+
+
+def check_reasons(face: dict[str, Any], *, measured: set[str]) -> None:
+    """Exactly what is null has a reason."""
+    fields = face_analysis_models.AnalyzedFace.model_fields.keys() - {"unavailable"}
+    missing = set(nulls({key: face[key] for key in fields}))
+    assert missing == set(face["unavailable"])
+    assert all(face["unavailable"].values())
+    assert not missing & measured
+
+
+def test_analysis_measures_a_photo_and_has_a_reason_for_every_null(app_client: TestClient, photo: bytes) -> None:
+    body = post(app_client, "analyze-face-advanced", photo).json()
+    check_reasons(body, measured={"landmarks_68", "pose", "quality.overall", "symmetry_score", "skin_tone", "geometry"})
+    assert {"embedding", "age", "gender"} <= body["unavailable"].keys()
+    x1, y1, x2, y2 = body["bbox"]
+    points = np.array(body["landmarks_68"])
+    assert points.shape == (68, 2)
+    assert (x1 - 20 < points[:, 0]).all()
+    assert (points[:, 0] < x2 + 20).all()
+    assert (y1 - 40 < points[:, 1]).all()
+    assert (points[:, 1] < y2 + 40).all()
+    assert abs(body["pose"]["yaw"]) < 15
+    assert {"yaw", "pitch", "roll"} <= body["pose"].keys()
+    assert {"blur_score", "illumination", "overall"} <= body["quality"].keys()
+    assert {"dominant_color_lab", "hex"} <= body["skin_tone"].keys()
+    assert {"dominant", "confidence", "emotions"} <= body["expression"].keys()
+    assert {"face_width_height_ratio", "eye_spacing_face_width", "jawline_width_face_width",
+            "nose_width_face_width"} <= body["geometry"].keys()  # fmt: skip
+    assert body["expression"]["dominant"] == "smiling"
+
+
+def test_analysis_has_what_the_face_pack_gives(client: TestClient) -> None:
+    body = post(client, "analyze-face-advanced", FACE).json()
+    check_reasons(body, measured={"embedding", "age", "age_range", "gender", "gender_probability"})
+    assert (body["age"], body["gender"]) == (31, "M")
+    assert body["embedding"] == extract(client, FACE)["embedding"]
+    assert body["landmarks_68"] is None  # a white square is no face to the mesh
+
+
+def test_analysis_of_a_reduced_jpeg_has_points_in_its_own_pixels(app_client: TestClient, photo: bytes) -> None:
+    side = 2 * PHOTO_SIDE_PX
+    with Image.open(io.BytesIO(photo)) as original:
+        large = encoded(original.resize((side, side)), "JPEG", quality=90)
+    small, reduced = (post(app_client, "analyze-face-advanced", picture).json() for picture in (photo, large))
+    assert reduced["image_shape"] == [side, side, 3]
+    factor = side / small["image_shape"][0]
+    assert np.array(reduced["landmarks_68"]) / factor == pytest.approx(np.array(small["landmarks_68"]), abs=3)
 
 
 def test_the_stages_are_timed(client: TestClient) -> None:
-    timing = post(client, "extract-embedding", FACE).headers["server-timing"]
-    assert all(f"{stage};dur=" in timing for stage in ("decode", "detect", "embed"))
+    timing = post(client, "analyze-face-advanced", FACE).headers["server-timing"]
+    assert all(f"{stage};dur=" in timing for stage in ("decode", "detect", "embed", "mesh", "analyze"))
 
 
 # --- which face -------------------------------------------------------------------------------------------------------
@@ -535,17 +595,23 @@ def test_64_pictures_at_once_get_each_its_own_answer(client: TestClient) -> None
 # --- documentation ----------------------------------------------------------------------------------------------------
 
 
+def is_from(module: ModuleType, member: object) -> bool:
+    return isinstance(member, type) and member.__module__ == module.__name__
+
+
 def test_the_documentation_shows_each_way_in_and_every_field(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
-    for route in ("verify-face", "extract-embedding", "batch-extract"):
+    for route in (*PICTURE_ROUTES, "batch-extract"):
         content = document["paths"][f"{API}/{route}"]["post"]["requestBody"]["content"]
         assert content.keys() == {"multipart/form-data", "application/x-www-form-urlencoded", "application/json"}
     for path, operations in document["paths"].items():
         if path.startswith(API) and "post" in operations:
             assert "not liveness" in operations["post"]["description"]
             assert {"401", "422"} <= operations["post"]["responses"].keys()
-    ours = [name for name in document["components"]["schemas"] if hasattr(face_recognition_models, name)]
-    assert len(ours) > 8
+    modules = (face_recognition_models, face_analysis_models, face_recognition_requests)
+    written = {cls.__name__ for module in modules for cls in vars(module).values() if is_from(module, cls)}
+    ours = written & document["components"]["schemas"].keys()
+    assert len(ours) > 15
     for name in ours:
         for field, schema in document["components"]["schemas"][name]["properties"].items():
             assert "description" in schema or "const" in schema, f"{name}.{field}"

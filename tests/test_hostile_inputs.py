@@ -134,6 +134,7 @@ UPLOADS = [
     Upload("/upload-illustration-template", "file"),
     Upload("/api/v1/verify-face", "file"),
     Upload("/api/v1/extract-embedding", "file"),
+    Upload("/api/v1/analyze-face-advanced", "file"),
     Upload("/api/v1/compare-images", "file_a"),
     Upload("/api/v1/compare-images", "file_b"),
 ]
