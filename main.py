@@ -35,7 +35,7 @@ Every failure is `{"detail", "code", "request_id"}`. Uploads and results expire;
 `POST /personalize` never stores the child's photo. Long work is a job: `202` with its `status_url`."""
 
 GRACE_S = 10
-"""What open requests get when the service is told to stop; a stream of events would never end by itself."""
+"""Seconds that open requests get when the service is told to stop."""
 
 
 def create_app(settings: Settings) -> FastAPI:

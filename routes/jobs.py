@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 
 from routes.error_docs import documented
-from service.deps import JobsDep, Owner, StorageDep
+from service.deps import JobsDep, Owner, StateDep, StorageDep
 from service.errors import BusyError, DatabaseUnavailableError, JobFailedError, JobNotFinishedError, NotFoundError
 from service.job_store import FINISHED, JobStatus
 from service.job_view import JobView
@@ -121,10 +122,11 @@ async def watcher(jobs: JobsDep) -> AsyncIterator[None]:
 @router.get(
     "/{job_id}/events", response_class=EventSourceResponse, dependencies=[Depends(watcher)], responses=EVENT_ERRORS
 )
-async def follow_job(job: OwnJob, jobs: JobsDep) -> AsyncIterator[ServerSentEvent]:
+async def follow_job(job: OwnJob, state: StateDep) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: the job as it is now, and again each time it changes. The stream ends when it has finished.
 
-    The event is named by the job's status; its data are what GET /api/v1/jobs/{job_id} answers.
+    The event is named by the job's status; its data are what GET /api/v1/jobs/{job_id} answers. A stream that ends
+    before the job does was cut by a restart: open it again.
     """
     seen: JobView | None = None
     while True:
@@ -132,11 +134,12 @@ async def follow_job(job: OwnJob, jobs: JobsDep) -> AsyncIterator[ServerSentEven
         if view != seen:
             seen = view
             yield ServerSentEvent(event=view.status, data=view.model_dump(mode="json"))
-        if job.status in FINISHED:
+        if job.status in FINISHED or state.closing.is_set():
             return
-        await asyncio.sleep(EVENT_POLL_S)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(state.closing.wait(), EVENT_POLL_S)
         try:
-            job = await run_in_threadpool(jobs.store.get, job.id, job.owner)
+            job = await run_in_threadpool(state.jobs.store.get, job.id, job.owner)
         except NotFoundError:  # deleted meanwhile
             return
         except DatabaseUnavailableError:

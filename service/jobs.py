@@ -43,6 +43,7 @@ JOIN_S = 5.0
 HOUSEKEEPING_S = 600.0
 ORPHAN_AGE_S = 3600.0
 """Files of a job are stored before its row: without one after this time, there never will be."""
+ENDED_RUNS_KEPT = timedelta(hours=1)
 
 DBOS_NAME = "illustration-personalizer"
 DBOS_VERSION = "1"
@@ -379,8 +380,8 @@ class DbosQueue:
             self._dbos.resume_workflows([run.workflow_id for run in runs], queue_name=DBOS_QUEUE)
 
     def tidy(self) -> None:
-        """Forget runs that ended an hour ago."""
-        long_ago = (utc_now() - timedelta(hours=1)).isoformat()
+        """Forget runs that ended a while ago; what clients may ask about them stands in our table."""
+        long_ago = (utc_now() - ENDED_RUNS_KEPT).isoformat()
         ended = self._dbos.list_workflows(
             status=["SUCCESS", "ERROR", "CANCELLED"], completed_before=long_ago, limit=1000,
             load_input=False, load_output=False,

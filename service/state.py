@@ -26,6 +26,7 @@ from service.middleware import StartError
 from service.model_store import ModelStore
 from service.rate_limit import RateLimiter
 from service.running_jobs import make_jobs, opened_database, running_jobs
+from service.shutdown import set_when_told_to_stop
 from service.storage import LocalStorage
 
 logger = structlog.get_logger("start")
@@ -49,6 +50,8 @@ class State:
     metrics: Metrics
     database: Database
     jobs: Jobs
+    closing: asyncio.Event
+    """Set once the process was told to stop: answers that have no end of their own end then."""
 
     @property
     def illustrator(self) -> Illustrator:
@@ -72,8 +75,9 @@ async def open_state(settings: Settings, *, limiter: RateLimiter, metrics: Metri
             state.models.pull_in_background(settings.face_model)
         sweeper = asyncio.create_task(_sweep_regularly(state.storage, settings.retention_hours))
         try:
-            async with running_jobs(state.jobs, settings, state.illustrator):
-                yield state
+            with set_when_told_to_stop(state.closing):
+                async with running_jobs(state.jobs, settings, state.illustrator):
+                    yield state
         finally:
             sweeper.cancel()
             with suppress(asyncio.CancelledError):
@@ -103,6 +107,7 @@ async def _build(settings: Settings, limiter: RateLimiter, metrics: Metrics, dat
         metrics=metrics,
         database=database,
         jobs=make_jobs(settings, database, storage, pool),
+        closing=asyncio.Event(),
     )
 
 

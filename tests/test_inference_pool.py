@@ -125,6 +125,23 @@ def test_a_cancelled_waiting_caller_frees_its_place() -> None:
     with_pool(scenario, workers=1, queue=1)
 
 
+def test_patient_work_takes_its_turn_in_a_full_queue_and_takes_no_place_of_a_request() -> None:
+    async def test(pool: InferencePool, gate: Gate) -> None:
+        running = asyncio.create_task(pool.run(gate.work, 1))
+        await settle()
+        waiting = asyncio.create_task(pool.run(gate.work, 2))
+        await settle()
+        patient = [asyncio.create_task(pool.run_patiently(gate.work, number)) for number in (3, 4)]
+        await settle()
+        assert pool.waiting == 1
+        gate.open.set()
+        assert await asyncio.gather(running, waiting, *patient) == [1, 2, 3, 4]
+        assert gate.done == [1, 2, 3, 4]
+        assert (pool.running, pool.waiting) == (0, 0)
+
+    with_pool(test, workers=1, queue=1)
+
+
 def test_what_the_work_raises_reaches_the_caller_and_frees_the_worker() -> None:
     async def scenario(pool: InferencePool, gate: Gate) -> None:
         with pytest.raises(ZeroDivisionError):

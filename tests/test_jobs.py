@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +20,14 @@ from fastapi.testclient import TestClient
 
 from main import create_app
 from routes import jobs as jobs_route
+from service import jobs as jobs_module
 from service.database import create_engine, open_database, upgrade
 from service.errors import BusyError, ConflictError, DatabaseUnavailableError, InvalidValueError, StorageFullError
 from service.job_runs import JobResult, JobRun
-from service.jobs import Jobs
+from service.jobs import DbosQueue, Jobs
 from service.middleware import StartError
 from service.running_jobs import opened_database
+from service.shutdown import set_when_told_to_stop
 from service.tables import Job, utc_now
 from tests.conftest import settings_in
 from tests.job_process import ENDING, OWNER, new_jobs
@@ -262,6 +265,22 @@ def test_expired_jobs_and_files_that_a_crash_left_are_removed(jobs: Jobs) -> Non
     assert jobs.store.delete_expired(before=utc_now() + timedelta(hours=1)) == 2
 
 
+def test_the_job_engine_forgets_runs_that_ended_long_ago(service_jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = service_jobs._queue
+    assert isinstance(queue, DbosQueue)
+    old, new = (finished(service_jobs, submit(service_jobs)) for _ in range(2))
+
+    def known() -> set[str]:
+        return {run.workflow_id for run in queue._dbos.list_workflows(status="SUCCESS")}
+
+    wait_for(lambda: {str(old.id), str(new.id)} <= known())
+    queue.tidy()
+    assert {str(old.id), str(new.id)} <= known()
+    monkeypatch.setattr(jobs_module, "ENDED_RUNS_KEPT", -timedelta(hours=1))
+    queue.tidy()
+    assert known() == set()
+
+
 # --- over HTTP, on SQLite and DBOS ------------------------------------------------------------------------------------
 
 
@@ -351,6 +370,38 @@ def test_events_tell_each_change_and_end_with_the_job(app_client: TestClient, se
     assert "processing" in {event for event, _ in events}
     assert all(event == data["status"] for event, data in events)
     assert events[-1][1] == answer_of(app_client, job).json()
+
+
+def test_events_end_when_the_service_is_told_to_stop(app_client: TestClient, service_jobs: Jobs, held: Held) -> None:
+    job = submit(service_jobs, "held", owner=ANYBODY)
+    assert held.begun.wait(10)
+    closing: asyncio.Event = app_client.app.state.service.closing  # type: ignore[attr-defined]
+    assert app_client.portal is not None
+    app_client.portal.call(closing.set)
+    try:
+        assert "event: " in answer_of(app_client, job, "/events").text
+    finally:
+        app_client.portal.call(closing.clear)
+    assert answer_of(app_client, job).json()["status"] not in FINISHED
+
+
+def test_a_signal_sets_the_event_and_reaches_the_server() -> None:
+    reached: list[int] = []
+    former = signal.signal(signal.SIGTERM, lambda number, _: reached.append(number))
+
+    async def stop() -> bool:
+        closing = asyncio.Event()
+        with set_when_told_to_stop(closing):
+            signal.raise_signal(signal.SIGTERM)
+            await closing.wait()
+        return closing.is_set()
+
+    try:
+        assert asyncio.run(stop())
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert reached == [signal.SIGTERM] * 2
 
 
 def test_streams_of_events_are_bounded(
