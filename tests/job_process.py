@@ -58,6 +58,7 @@ def slow(run: JobRun) -> JobResult:
 def poison(run: JobRun) -> JobResult:
     """Ends its process as the system does where memory runs out."""
     tell(run, "begun")
+    time.sleep(run.inputs["seconds"])  # long enough for others to be in the middle
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 

@@ -73,8 +73,8 @@ def test_kill_9_in_the_middle_of_20_jobs_loses_none_and_stores_no_result_twice(
 
 @on_sqlite
 def test_a_job_that_ends_its_process_fails_and_takes_no_other_with_it(client: Client, url: str, tmp_path: Path) -> None:
-    poison = client.submit("poison")
-    others = [client.submit(seconds=0.3) for _ in range(6)]
+    poison = client.submit("poison", seconds=0.4)
+    others = [client.submit(seconds=0.6) for _ in range(CONCURRENT - 1)]
     starts = 0
     while client.job(poison).status != "failed":
         starts += 1
