@@ -27,6 +27,10 @@ EXAMPLE_KEY = re.compile(r"your[-_]|change[-_]?(me|this)|example|placeholder|pas
 MAKE_KEY = "openssl rand -base64 32"
 
 
+MIN_SECRET_LENGTH = 32
+"""Characters of a signing secret: as many as the hash that it is used with has bytes (RFC 7518, 3.2)."""
+
+
 def available_cores() -> int:
     """CPU cores that this process may use: fewer than the machine's where an affinity is set."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -42,6 +46,11 @@ def webhook_key(secret: SecretStr) -> bytes:
         return b"" if prefix else base64.b64decode(encoded, validate=True)
     except ValueError:
         return b""
+
+
+def _is_weak(secret: SecretStr | None) -> bool:
+    text = "" if secret is None else secret.get_secret_value()
+    return len(text) < MIN_SECRET_LENGTH or len(set(text)) < MIN_KEY_LETTERS or bool(EXAMPLE_KEY.search(text))
 
 
 class Settings(BaseSettings):
@@ -77,6 +86,24 @@ class Settings(BaseSettings):
         description="Keys that callers send as `Authorization: Bearer <key>`, separated by commas; empty: open to all.",
     )
     prometheus_enabled: bool = Field(True, description="Answer Prometheus at GET /metrics.")
+    environment: Literal["development", "production"] = Field(
+        "development", description="production refuses to start without AUTH_SECRET_KEY, or with one that is weak."
+    )
+    auth_secret_key: SecretStr | None = Field(
+        None,
+        description="Signs access tokens: at least 32 random characters. Default, in development: new each start.",
+    )
+    auth_required: bool = Field(
+        False, description="Ask everyone for credentials, even without API_KEY: then only accounts get in."
+    )
+    auth_registration: Literal["auto", "open", "closed"] = Field(
+        "auto",
+        description="Who may make an account: open, closed, or auto: anyone, or with API_KEY who sends it.",
+    )
+    auth_access_token_expire_minutes: int = Field(30, ge=1, le=1440, description="Minutes that an access token works.")
+    auth_refresh_token_expire_days: int = Field(
+        7, ge=1, le=365, description="Days after which someone who did not come back has to log in again."
+    )
     log_level: LogLevel = Field("info", description="debug, info, warning or error.")
     debug: bool = Field(False, description="Log at level debug, whatever LOG_LEVEL says; answers stay the same.")
     log_format: Literal["auto", "console", "json"] = Field(
@@ -102,6 +129,11 @@ class Settings(BaseSettings):
         pattern=r"^(off|[1-9]\d{0,8}/(second|minute|hour|day))$",
         description="Requests per key or account, or per address without one: N/second, minute, hour or day; or off.",
     )
+    rate_limit_login: str = Field(
+        "10/minute",
+        pattern=r"^(off|[1-9]\d{0,8}/(second|minute|hour|day))$",
+        description="Tries to log in, register or refresh, per address and per username; or off.",
+    )
     redis_url: str | None = Field(
         None,
         pattern=r"^rediss?://\S+$",
@@ -125,6 +157,12 @@ class Settings(BaseSettings):
         "sqlite:///data/service.db",
         repr=False,
         description="sqlite:///FILE for one process, or postgresql://USER:PASSWORD@HOST:PORT/NAME for many.",
+    )
+    cache_max_mb: int = Field(
+        256,
+        ge=0,
+        le=100_000,
+        description="Contours kept in the database for the same request again, in MB; 0: none.",
     )
     role: Literal["all", "api", "worker"] = Field(
         "all", description="api leaves jobs to other processes; worker runs jobs and answers health checks only."
@@ -178,7 +216,11 @@ class Settings(BaseSettings):
     )
     aws_region: str = Field("us-east-1", description="S3's region. Read with a bucket only.")
 
-    @field_validator("log_level", "log_format", "role", "device", "face_engine", "rate_limit", mode="before")
+    @field_validator(
+        "environment", "auth_registration", "log_level", "log_format", "rate_limit", "rate_limit_login", "role",
+        "device", "face_engine",
+        mode="before",
+    )  # fmt: skip
     @classmethod
     def _lower_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
@@ -234,18 +276,29 @@ class Settings(BaseSettings):
             raise ValueError("UPLOAD_DIR and OUTPUT_DIR must be two folders")
         if self.aws_s3_bucket or self.aws_access_key_id or self.aws_secret_access_key:
             raise ValueError("AWS_* asks for S3 storage, but files are kept in local folders only; leave it empty")
+        if self.environment == "production" and self.auth_secret_key is None:
+            raise ValueError(f"ENVIRONMENT=production needs AUTH_SECRET_KEY. Make one: {MAKE_KEY}")
+        if self.environment == "production" and _is_weak(self.auth_secret_key):
+            raise ValueError(f"AUTH_SECRET_KEY is too short or an example. Make one: {MAKE_KEY}")
         alone = not self.db_use_database or self.database_url.startswith("sqlite")
         if alone and (self.api_workers > 1 or self.role != "all"):
             raise ValueError(
                 "API_WORKERS above 1 and ROLE=api or worker need a database that processes can share: "
                 "set DATABASE_URL to postgresql://..."
             )
+        if self.api_workers > 1 and self.auth_secret_key is None:
+            raise ValueError(f"API_WORKERS above 1 needs AUTH_SECRET_KEY, which they share. Make one: {MAKE_KEY}")
         return self
 
     @property
     def max_upload_bytes(self) -> int:
         """`max_upload_size` in bytes; a MB is 2**20, as in the first version."""
         return self.max_upload_size * 1024 * 1024
+
+    @property
+    def needs_credentials(self) -> bool:
+        """Whether a stranger is turned away."""
+        return self.auth_required or bool(self.api_key)
 
     @property
     def lowest_log_level(self) -> LogLevel:

@@ -13,7 +13,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
 
 from config import Settings, load_settings
-from routes import face_recognition, faces, health, illustrations, jobs, models, prometheus
+from routes import auth, face_recognition, faces, health, illustrations, jobs, models, processing, prometheus
 from routes.error_docs import UNAUTHORIZED
 from service.auth import BEARER, STATIC_PATH
 from service.error_handlers import install_error_handlers
@@ -23,10 +23,14 @@ from service.middleware import middleware_stack
 from service.model_store import run_models_command
 from service.rate_limit import RateLimiter
 from service.state import open_state
+from service.tokens import access_tokens
 from service.version import NAME, VERSION
 
 OPEN_ROUTERS = (health.router,)
-ROUTERS = (models.router, faces.router, face_recognition.router, illustrations.router, jobs.router)
+ROUTERS = (
+    models.router, faces.router, face_recognition.router, illustrations.router, jobs.router, auth.router,
+    processing.router,
+)  # fmt: skip
 
 DESCRIPTION = """Puts a child into a page of a picture book, and finds faces.
 
@@ -40,12 +44,11 @@ GRACE_S = 10
 
 def create_app(settings: Settings) -> FastAPI:
     """The application: cheap to make, since engines are built when it starts."""
-
-    limiter, metrics = RateLimiter(settings.redis_url), Metrics()
+    limiter, metrics, tokens = RateLimiter(settings.redis_url), Metrics(), access_tokens(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_state(settings, limiter=limiter, metrics=metrics) as state:
+        async with open_state(settings, tokens=tokens, limiter=limiter, metrics=metrics) as state:
             app.state.service = state
             yield
         del app.state.service
@@ -58,22 +61,24 @@ def create_app(settings: Settings) -> FastAPI:
         version=VERSION,
         description=DESCRIPTION,
         lifespan=lifespan,
-        middleware=middleware_stack(settings, limiter=limiter, metrics=metrics),
+        middleware=middleware_stack(settings, tokens=tokens, limiter=limiter, metrics=metrics),
         static_url=STATIC_PATH,
     )
     install_error_handlers(app, max_upload_mb=settings.max_upload_size)
     for router in (*OPEN_ROUTERS, *([prometheus.router] if settings.prometheus_enabled else [])):
         app.include_router(router)
-    for router in ROUTERS if settings.role != "worker" else ():
-        app.include_router(
-            router,
-            # Here and not on the app: there it would answer outside the middleware, without id and headers.
-            max_body_size=settings.max_upload_bytes,
-            # A form's field may be a picture in base64; the default is 1 MB.
-            form_limits={"max_part_size": settings.max_upload_bytes},
-            dependencies=[Depends(BEARER)],  # documents what the middleware asks for
-            responses=UNAUTHORIZED,
-        )
+    if settings.role == "worker":
+        return app
+    limits: dict[str, Any] = {
+        # Here and not on the app: there it would answer outside the middleware, without id and headers.
+        "max_body_size": settings.max_upload_bytes,
+        # A form's field may be a picture in base64; the default is 1 MB.
+        "form_limits": {"max_part_size": settings.max_upload_bytes},
+    }
+    app.include_router(auth.open_router, **limits)
+    for router in ROUTERS:
+        # BEARER documents what the middleware asks for.
+        app.include_router(router, dependencies=[Depends(BEARER)], responses=UNAUTHORIZED, **limits)
     return app
 
 

@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.error_handlers import service_error_response
-from service.errors import UnauthorizedError
+from service.errors import ServiceError, UnauthorizedError
 
 STATIC_PATH = "/static-offline-docs"
 """Where the documentation's scripts and styles are served."""
@@ -34,19 +34,26 @@ OPEN_PATHS = frozenset(
         "/docs/oauth2-redirect",
         "/redoc",
         "/openapi.json",
+        # Whoever logs in has no token yet.
+        "/api/v1/auth/register",
+        "/api/v1/auth/login",
+        "/api/v1/auth/refresh",
+        "/api/v1/auth/logout",
     }
 )
 """What anyone may ask: it shows no picture and runs no model."""
-OPEN_FOLDERS = (f"{STATIC_PATH}/", "/api/v1/auth/")
-"""Everything below these is open as well: whoever logs in has no token yet."""
+OPEN_FOLDERS = (f"{STATIC_PATH}/",)
+"""Everything below these is open as well."""
 
 BEARER = HTTPBearer(
-    auto_error=False, description="An API key of this service. Needed where it was started with API_KEY."
+    auto_error=False,
+    description="An API key of the service or of an account, or an access token. Needed where the service was started "
+    "with API_KEY or AUTH_REQUIRED.",
 )
 """Shows in /docs what `AuthMiddleware` asks for, with a button to enter it; it checks nothing itself."""
 
-MISSING = "This address needs credentials. Send the header `Authorization: Bearer <API key>`."
-UNKNOWN = "The API key is not known here. Send one that the service was started with (API_KEY)."
+MISSING = "This address needs credentials. Send the header `Authorization: Bearer <API key or access token>`."
+UNKNOWN = "The token is unknown or no longer valid. Send `Authorization: Bearer <API key or access token>`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,11 @@ class AuthMiddleware:
             return
         connection = HTTPConnection(scope)
         token = _bearer_token(connection)
-        principal = await self._known(token, connection)
+        try:
+            principal = await self._known(token, connection)
+        except ServiceError as error:  # the database of keys does not answer
+            await service_error_response(error)(scope, receive, send)
+            return
         if token:
             self.on_event("refused" if principal is None else "accepted")
         if principal is None and self.required and not is_open(scope["path"]):

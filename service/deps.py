@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from typing import Annotated, Any, Protocol, cast
+from uuid import UUID
 
 from fastapi import Depends, Form, Header, Request
 from fastapi.concurrency import run_in_threadpool
@@ -16,14 +17,17 @@ from config import Settings
 from face_detector import FaceDetector, Recogniser
 from face_landmarks import FaceLandmarks
 from personalizer import Personalizer
+from service.accounts import Accounts
 from service.auth import Principal
-from service.errors import ModelUnavailableError
+from service.errors import ModelUnavailableError, UnauthorizedError
 from service.illustrations import Illustrator
-from service.inference_pool import ClientPool
+from service.inference_pool import ClientPool, InferencePool
 from service.jobs import Jobs
 from service.metrics import Metrics
 from service.model_store import ModelStore
+from service.processing_log import ProcessingLog
 from service.recognition import FaceRecognition, why_no_recogniser
+from service.result_cache import ResultCache
 from service.state import State
 from service.storage import LocalStorage
 from service.tables import Job
@@ -122,7 +126,41 @@ async def get_principal(request: Request) -> Principal:
     return cast("Principal", request.state.principal)
 
 
+async def get_accounts(state: StateDep) -> Accounts:
+    """Users and their keys."""
+    return state.accounts
+
+
+async def get_password_pool(state: StateDep) -> InferencePool:
+    """Where passwords are hashed: a few at once."""
+    return state.password_pool
+
+
+async def get_processing(state: StateDep) -> ProcessingLog:
+    """How long work took."""
+    return state.processing
+
+
+async def get_cache(state: StateDep) -> ResultCache:
+    """Results that are served again."""
+    return state.cache
+
+
 CurrentPrincipal = Annotated[Principal, Depends(get_principal)]
+
+
+async def get_user(principal: CurrentPrincipal) -> UUID:
+    """The account that the request comes from.
+
+    Raises:
+        UnauthorizedError: it comes from none.
+    """
+    if principal.kind != "user":
+        raise UnauthorizedError("This needs an account: log in, and send `Authorization: Bearer <access token>`.")
+    return UUID(principal.id)
+
+
+CurrentUser = Annotated[UUID, Depends(get_user)]
 
 
 async def get_owner(principal: CurrentPrincipal) -> str:
@@ -171,6 +209,10 @@ async def _disconnected(receive: Receive) -> None:
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 Pool = Annotated[ClientPool, Depends(get_pool)]
 MetricsDep = Annotated[Metrics, Depends(get_metrics)]
+AccountsDep = Annotated[Accounts, Depends(get_accounts)]
+PasswordPool = Annotated[InferencePool, Depends(get_password_pool)]
+ProcessingDep = Annotated[ProcessingLog, Depends(get_processing)]
+CacheDep = Annotated[ResultCache, Depends(get_cache)]
 StorageDep = Annotated[LocalStorage, Depends(get_storage)]
 ModelStoreDep = Annotated[ModelStore, Depends(get_models)]
 Landmarks = Annotated[FaceLandmarks, Depends(get_landmarks)]

@@ -54,6 +54,13 @@ class UnauthorizedError(ServiceError):
         return super().headers | {"WWW-Authenticate": "Bearer"}
 
 
+class ForbiddenError(ServiceError):
+    """The caller is known, and may not do this."""
+
+    code = "FORBIDDEN"
+    status = 403
+
+
 class NotFoundError(ServiceError):
     """No such id."""
 

@@ -33,6 +33,8 @@ class Metrics:
             collector(registry=self.registry)
         self.registry.register(_Build())
         self._watched: dict[str, _Watched] = {}
+        self.on_work: Callable[..., None] = lambda *_, **__: None
+        """Told of every request that ran stages: see `ProcessingLog.note`."""
         self._stages = Histogram(
             "stage_seconds", "Time in one stage of a request.", ["handler", "stage"],
             buckets=STAGE_BUCKETS_S, registry=self.registry,

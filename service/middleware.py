@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from http import HTTPStatus
 from uuid import uuid4
 
 import structlog
@@ -19,6 +20,7 @@ from service.auth import STATIC_PATH, ApiKeys, AuthMiddleware
 from service.error_handlers import ErrorEnvelopeMiddleware
 from service.metrics import Metrics
 from service.rate_limit import RateLimiter, RateLimitMiddleware, parse_limit
+from service.tokens import AccessTokens, user_of_key
 
 logger = structlog.get_logger("access")
 
@@ -38,7 +40,9 @@ QUIET_PATHS = ("/health",)
 """Orchestrators ask these every few seconds: their lines would bury the rest."""
 
 
-def middleware_stack(settings: Settings, *, limiter: RateLimiter, metrics: Metrics) -> list[Middleware]:
+def middleware_stack(
+    settings: Settings, *, tokens: AccessTokens, limiter: RateLimiter, metrics: Metrics
+) -> list[Middleware]:
     """Outermost first."""
     watching = Middleware(
         PrometheusInstrumentatorMiddleware,
@@ -57,7 +61,7 @@ def middleware_stack(settings: Settings, *, limiter: RateLimiter, metrics: Metri
         Middleware(StartFailureMiddleware),
         *([watching] if settings.prometheus_enabled else []),
         Middleware(CorrelationIdMiddleware, generator=lambda: str(uuid4())),
-        Middleware(AnswerHeadersMiddleware),
+        Middleware(AnswerHeadersMiddleware, metrics=metrics),
         Middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
@@ -77,8 +81,8 @@ def middleware_stack(settings: Settings, *, limiter: RateLimiter, metrics: Metri
         Middleware(ErrorEnvelopeMiddleware, max_upload_mb=settings.max_upload_size),
         Middleware(
             AuthMiddleware,
-            verifiers=[ApiKeys(key.get_secret_value() for key in settings.api_key)],
-            required=bool(settings.api_key),
+            verifiers=[ApiKeys(key.get_secret_value() for key in settings.api_key), tokens, user_of_key],
+            required=settings.needs_credentials,
             on_event=metrics.auth_event,
         ),
         limiting,
@@ -91,8 +95,9 @@ class AnswerHeadersMiddleware:
     Answers are not cached unless a route says otherwise: they are pictures of people.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self.app = app
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -108,6 +113,9 @@ class AnswerHeadersMiddleware:
                 _add_headers(MutableHeaders(scope=message), path, {**timings, "total": total})
                 log = logger.debug if path.startswith(QUIET_PATHS) else logger.info
                 log(f"{scope['method']} {path}", status=message["status"], ms=round(total, 1))
+                if timings and (route := scope.get("route")) is not None:
+                    failed = message["status"] >= HTTPStatus.BAD_REQUEST
+                    self.metrics.on_work(route.path, failed=failed, total_ms=total, stages=timings)
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

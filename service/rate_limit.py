@@ -25,7 +25,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.auth import ANONYMOUS, OPEN_PATHS, STATIC_PATH, Principal
+from service.auth import ANONYMOUS, STATIC_PATH, Principal
 from service.error_handlers import service_error_response
 from service.errors import RateLimitedError
 
@@ -34,6 +34,8 @@ logger = structlog.get_logger(__name__)
 OFF = "off"
 RETRY_S = 10.0
 """How long memory counts after Redis failed, before Redis is asked again."""
+UNCOUNTED = ("/health", "/metrics", "/docs", "/redoc", "/openapi.json", "/api/v1/health", STATIC_PATH)
+"""Checks and scrapes are cheap and must be answered. Whoever logs in is counted like anyone."""
 REDIS_TIMEOUT_S = 0.5
 """A request waits no longer for Redis than this."""
 IPV6_NETWORK_BITS = 64
@@ -130,9 +132,8 @@ class RateLimitMiddleware:
         self.on_refusal = on_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Health checks and scrapes are cheap and must be answered; whoever logs in is counted like anyone.
         path = scope.get("path", "")
-        if self.limit is None or scope["type"] != "http" or path in OPEN_PATHS or path.startswith(f"{STATIC_PATH}/"):
+        if self.limit is None or scope["type"] != "http" or path.startswith(UNCOUNTED) or path == "/":
             await self.app(scope, receive, send)
             return
         connection = HTTPConnection(scope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,8 +17,10 @@ from service.database import Database, DatabaseSetupError, open_database
 from service.errors import ServiceError
 from service.illustrations import Illustrator
 from service.inference_pool import InferencePool
+from service.job_runs import Handler, JobResult, JobRun
 from service.jobs import Jobs
 from service.middleware import StartError
+from service.processing_log import ProcessingLog
 from service.storage import LocalStorage
 from service.webhooks import WebhookSender
 
@@ -60,14 +63,38 @@ def make_jobs(settings: Settings, database: Database, storage: LocalStorage, poo
     )
 
 
+def _timed(kind: str, handler: Handler, processing: ProcessingLog) -> Handler:
+    """The handler, noting how long it took where it came to an end."""
+
+    def run(job: JobRun) -> JobResult:
+        began = time.perf_counter()
+
+        def note(*, failed: bool) -> None:
+            processing.note(kind, failed=failed, total_ms=(time.perf_counter() - began) * 1000, stages={})
+
+        try:
+            result = handler(job)
+        except ServiceError:
+            note(failed=True)
+            raise
+        note(failed=False)
+        return result
+
+    return run
+
+
 @asynccontextmanager
-async def running_jobs(jobs: Jobs, settings: Settings, illustrator: Illustrator) -> AsyncIterator[None]:
+async def running_jobs(
+    jobs: Jobs, settings: Settings, illustrator: Illustrator, processing: ProcessingLog
+) -> AsyncIterator[None]:
     """Jobs run, and webhooks are sent, within the block.
 
     Raises:
         StartError: they can't be run.
     """
-    jobs.register(books.KIND, partial(books.make_book, illustrator=illustrator))
+    handlers: dict[str, Handler] = {books.KIND: partial(books.make_book, illustrator=illustrator)}
+    for kind, handler in handlers.items():
+        jobs.register(kind, _timed(kind, handler, processing))
     webhooks = None
     if settings.webhook_secret is not None:
         webhooks = WebhookSender(

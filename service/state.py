@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from importlib.metadata import version as installed_version
 
 import structlog
@@ -14,6 +16,7 @@ from config import Settings
 from face_detector import FaceDetector, load_face_detector
 from face_landmarks import FaceLandmarks
 from personalizer import Personalizer
+from service.accounts import Accounts
 from service.database import Database
 from service.engine_health import engines_of
 from service.errors import ServiceError
@@ -24,15 +27,21 @@ from service.memory import bound_arenas
 from service.metrics import Metrics
 from service.middleware import StartError
 from service.model_store import ModelStore
+from service.processing_log import ProcessingLog
 from service.rate_limit import RateLimiter
+from service.result_cache import ResultCache
 from service.running_jobs import make_jobs, opened_database, running_jobs
 from service.shutdown import set_when_told_to_stop
 from service.storage import LocalStorage
+from service.tokens import AccessTokens
 
 logger = structlog.get_logger("start")
 
 SWEEP_INTERVAL_S = 600
 """Retention is counted in hours; a sweep lists two folders."""
+
+PASSWORDS_AT_ONCE, PASSWORDS_WAITING = 2, 20
+"""Argon2 takes 64 MB and 50 ms of all cores for one password: a flood of logins must not take the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +59,24 @@ class State:
     metrics: Metrics
     database: Database
     jobs: Jobs
+    accounts: Accounts
+    password_pool: InferencePool
+    cache: ResultCache
+    processing: ProcessingLog
     closing: asyncio.Event
     """Set once the process was told to stop: answers that have no end of their own end then."""
+
+    def forget(self, owner: str) -> None:
+        """Remove what is kept of an owner: jobs and their results, and cached results.
+
+        Raises:
+            DatabaseUnavailableError: some of it may be left.
+        """
+        while jobs := self.jobs.store.list(owner, kind=None, status=None, after=None, limit=100):
+            unfinished = [self.jobs.cancel_or_delete(job.id, owner) for job in jobs]
+            if all(job is not None and job.status != "cancelled" for job in unfinished):
+                break  # they run, and are being stopped: their own end removes their files
+        self.cache.forget(owner)
 
     @property
     def illustrator(self) -> Illustrator:
@@ -60,7 +85,9 @@ class State:
 
 
 @asynccontextmanager
-async def open_state(settings: Settings, *, limiter: RateLimiter, metrics: Metrics) -> AsyncIterator[State]:
+async def open_state(
+    settings: Settings, *, tokens: AccessTokens, limiter: RateLimiter, metrics: Metrics
+) -> AsyncIterator[State]:
     """Build the state, keep the folders swept, and close everything at the end.
 
     Raises:
@@ -68,27 +95,35 @@ async def open_state(settings: Settings, *, limiter: RateLimiter, metrics: Metri
     """
     bound_arenas()
     async with opened_database(settings) as database:
-        state = await _build(settings, limiter, metrics, database)
+        state = await _build(settings, tokens, limiter, metrics, database)
         _watch(state)
         _tell(state)
         if _wants_pack(state) and settings.auto_download_models:
             state.models.pull_in_background(settings.face_model)
-        sweeper = asyncio.create_task(_sweep_regularly(state.storage, settings.retention_hours))
+        metrics.on_work = state.processing.note
+        background = [
+            asyncio.create_task(_sweep_regularly(state)),
+            asyncio.create_task(state.processing.keep_writing()),
+        ]
         try:
             with set_when_told_to_stop(state.closing):
-                async with running_jobs(state.jobs, settings, state.illustrator):
+                async with running_jobs(state.jobs, settings, state.illustrator, state.processing):
                     yield state
         finally:
-            sweeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeper
+            for task in background:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await asyncio.to_thread(state.pool.close)
+            await asyncio.to_thread(state.password_pool.close)
             state.personalizer.close()
             state.landmarks.close()
             await limiter.close()
 
 
-async def _build(settings: Settings, limiter: RateLimiter, metrics: Metrics, database: Database) -> State:
+async def _build(
+    settings: Settings, tokens: AccessTokens, limiter: RateLimiter, metrics: Metrics, database: Database
+) -> State:
     try:
         storage = LocalStorage(upload_dir=settings.upload_dir, output_dir=settings.output_dir)
     except OSError as error:
@@ -108,6 +143,19 @@ async def _build(settings: Settings, limiter: RateLimiter, metrics: Metrics, dat
         database=database,
         jobs=make_jobs(settings, database, storage, pool),
         closing=asyncio.Event(),
+        accounts=Accounts(
+            database,
+            tokens,
+            refresh_lifetime=timedelta(days=settings.auth_refresh_token_expire_days),
+            on_event=metrics.auth_event,
+        ),
+        password_pool=InferencePool(max_workers=PASSWORDS_AT_ONCE, max_queue=PASSWORDS_WAITING),
+        cache=ResultCache(
+            database,
+            lifetime=timedelta(hours=settings.retention_hours),
+            max_bytes=settings.cache_max_mb * 2**20,
+        ),
+        processing=ProcessingLog(database),
     )
 
 
@@ -130,14 +178,21 @@ def _load_engines(settings: Settings) -> tuple[FaceLandmarks, FaceDetector]:
     return landmarks, detector
 
 
-async def _sweep_regularly(storage: LocalStorage, retention_hours: float) -> None:
+async def _sweep_regularly(state: State) -> None:
+    hours = state.settings.retention_hours
+    sweeps: dict[str, Callable[[], int]] = {
+        "pictures": partial(state.storage.sweep, retention_hours=hours),
+        "tokens and keys": state.accounts.sweep,
+        "cached results": state.cache.sweep,
+        "processing times": partial(state.processing.sweep, keep=timedelta(hours=hours)),
+    }
     while True:
-        try:
-            removed = await asyncio.to_thread(storage.sweep, retention_hours=retention_hours)
-            if removed:
-                logger.info("expired pictures removed", files=removed)
-        except OSError:
-            logger.exception("expired pictures could not be removed; trying again later")
+        for what, sweep in sweeps.items():
+            try:
+                if removed := await asyncio.to_thread(sweep):
+                    logger.info("expired", what=what, removed=removed)
+            except (OSError, ServiceError):
+                logger.exception("what has expired could not be removed; trying again later", what=what)
         await asyncio.sleep(SWEEP_INTERVAL_S)
 
 
@@ -176,7 +231,9 @@ def _tell(state: State) -> None:
     logger.info("landmarks", engine="mediapipe", model=installed_version("mediapipe"), provider="XNNPACK CPU")
     logger.info("jobs", database=state.database.kind, role=settings.role, at_once=settings.concurrent_jobs)
     if state.database.kind == "memory":
-        logger.warning("no database: jobs are kept in memory, and lost when the service stops")
+        logger.warning("no database: jobs and accounts are kept in memory, and lost when the service stops")
+    if settings.auth_secret_key is None:
+        logger.warning("access tokens are signed with a secret of this start: set AUTH_SECRET_KEY to keep logins")
     logger.info("pages", engine="classic", workers=settings.max_workers, queue=settings.max_queue)
     if not detector.embeds:
         logger.warning(
@@ -187,5 +244,5 @@ def _tell(state: State) -> None:
     for model in state.models.status():
         if model.installed and model.commercial_use != "yes":
             logger.warning("not licensed for commercial use", model=model.name, licence=model.licence)
-    if not settings.api_key:
+    if not settings.needs_credentials:
         logger.warning("no authentication: whoever reaches this address may use it; set API_KEY")

@@ -104,3 +104,82 @@ class JobWorker(Base):
     id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
     seen_at: Mapped[datetime]
     """By the database's clock, which all processes share."""
+
+
+class User(Base):
+    """Someone with an account."""
+
+    __tablename__ = "users"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    username: Mapped[str] = mapped_column(sa.String(254), unique=True)
+    """As typed, without surrounding spaces, in lower case: an e-mail address or a name."""
+    full_name: Mapped[str | None] = mapped_column(sa.String(200))
+    password_hash: Mapped[str] = mapped_column(sa.String(255))
+    created_at: Mapped[datetime]
+
+
+class RefreshToken(Base):
+    """One link in the chain of refresh tokens that began with a login (its family). Only its hash is kept."""
+
+    __tablename__ = "refresh_tokens"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    family: Mapped[UUID] = mapped_column(index=True)
+    token_hash: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    used_at: Mapped[datetime | None]
+    """When it was exchanged for the next; shown again after that, it was stolen from one of the two who have it."""
+    revoked_at: Mapped[datetime | None]
+
+
+class ApiKey(Base):
+    """A user's key for programs. Only its hash is kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(sa.String(100))
+    start: Mapped[str] = mapped_column(sa.String(16))
+    """Its first characters, by which its owner knows it."""
+    key_hash: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    """To the minute."""
+
+
+class CacheEntry(Base):
+    """A result that is served again to the same owner for exactly the same request."""
+
+    __tablename__ = "cache_entries"
+
+    key: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    """See `service.result_cache.cache_key`."""
+    owner: Mapped[str] = mapped_column(sa.String(80), index=True)
+    kind: Mapped[str] = mapped_column(sa.String(40))
+    content: Mapped[bytes] = mapped_column(sa.LargeBinary, deferred=True)
+    size: Mapped[int]
+    """Bytes of `content`."""
+    perceptual_hash: Mapped[str | None] = mapped_column(sa.String(64))
+    """Of the picture, to find near duplicates by; never a reason to serve this result for another picture."""
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class ProcessingMetric(Base):
+    """How long one piece of work took: no picture, no person, no address."""
+
+    __tablename__ = "processing_metrics"
+    __table_args__ = (sa.Index("ix_processing_metrics_kind_at", "kind", "at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.String(100))
+    """The route's template or the job's kind."""
+    at: Mapped[datetime] = mapped_column(index=True)
+    failed: Mapped[bool]
+    total_ms: Mapped[float]
+    stages: Mapped[dict[str, Any]]
+    """Milliseconds by stage."""

@@ -178,7 +178,7 @@ def test_swagger_ui_offers_a_field_for_the_key(closed: TestClient) -> None:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             assert ("security" in operation) == (not is_open(path)), path
-            assert ("401" in operation["responses"]) == (not is_open(path)), path
+            assert "401" in operation["responses"] or is_open(path), path  # a login answers 401 for reasons of its own
 
 
 @pytest.mark.parametrize(

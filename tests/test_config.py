@@ -16,6 +16,8 @@ from config import Settings, available_cores
 WHSEC = "whsec_" + base64.b64encode(bytes(32)).decode()
 PROJECT = Path(__file__).resolve().parents[1]
 
+SECRET = "9f1c7b2e8d4a6f3051c7e9b2d8f4a6c0e1b3d5f7"
+
 
 def from_environment(monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
     for name, value in values.items():
@@ -92,8 +94,20 @@ def test_contradictions_are_refused() -> None:
         for several in ({"api_workers": 2}, {"role": "api"}, {"role": "worker"}):
             with pytest.raises(ValidationError, match="set DATABASE_URL to postgresql"):
                 Settings(_env_file=None, **changes, **several)
-    shared = Settings(_env_file=None, database_url="postgres://u@host/name", api_workers=2, role="api")
+    together: dict[str, Any] = {"database_url": "postgres://u@host/name", "api_workers": 2, "role": "api"}
+    with pytest.raises(ValidationError, match="needs AUTH_SECRET_KEY"):
+        Settings(_env_file=None, **together)
+    shared = Settings(_env_file=None, auth_secret_key=SECRET, **together)
     assert shared.database_url == "postgresql+psycopg://u@host/name"
+
+
+def test_production_needs_a_strong_secret() -> None:
+    for secret, complaint in ((None, "needs AUTH_SECRET_KEY"), ("short", "too short"), ("x" * 40, "too short"),
+                              ("change-me-change-me-change-me-change-me", "an example")):  # fmt: skip
+        with pytest.raises(ValidationError, match=complaint):
+            Settings(_env_file=None, environment="production", auth_secret_key=secret)
+    assert Settings(_env_file=None, environment="production", auth_secret_key=SECRET).needs_credentials is False
+    assert Settings(_env_file=None, auth_secret_key="short").auth_secret_key is not None
 
 
 def test_half_of_the_workers_do_jobs() -> None:

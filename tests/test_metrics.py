@@ -19,6 +19,7 @@ from tests.conftest import settings_in
 
 KEY = "a-key-of-the-tests-4f9a1c7b"
 DEPLOY = Path(__file__).resolve().parents[1] / "deploy"
+SECRETS = ("API_KEY", "AUTH_SECRET_KEY", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD")
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "service.json"
 
 Sample = dict[tuple[str, ...], float]
@@ -118,13 +119,14 @@ def test_compose_file_is_valid() -> None:
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker compose is not installed")
-    secrets = {"API_KEY": KEY, "POSTGRES_PASSWORD": "p", "GRAFANA_PASSWORD": "g"}
+    secrets = dict.fromkeys(SECRETS, "x")
     command = [docker, "compose", "-f", str(DEPLOY / "compose.yaml"), "config", "--format", "json"]
     shown = subprocess.run(
         command, env={"PATH": "/usr/bin:/bin", **secrets}, capture_output=True, text=True, check=False
     )
     assert shown.returncode == 0, shown.stderr
-    assert set(json.loads(shown.stdout)["services"]) == {"service", "postgres", "redis", "prometheus", "grafana"}
+    services = {"service", "migrate", "postgres", "redis", "prometheus", "grafana"}
+    assert set(json.loads(shown.stdout)["services"]) == services
 
 
 def test_what_compose_mounts_is_there() -> None:
@@ -137,5 +139,5 @@ def test_what_compose_mounts_is_there() -> None:
 
 def test_compose_refuses_to_start_without_secrets() -> None:
     compose = (DEPLOY / "compose.yaml").read_text()
-    for name in ("API_KEY", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD"):
+    for name in SECRETS:
         assert f"${{{name}:?" in compose
