@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, File, Form, Header, Response, UploadFile
 from fastapi.responses import FileResponse
 
+from routes.error_docs import documented
 from routes.illustration_models import (
     Choice,
     Deleted,
@@ -19,10 +20,20 @@ from routes.illustration_models import (
     Templates,
     TemplateUploaded,
 )
+from routes.jobs import SUBMIT_ERRORS
 from service.books import KIND as BOOK
 from service.books import PHOTO, BookFormat, BookRequest
 from service.deps import IllustratorDep, Pool, StorageDep, SubmitJob, Timings, WebhookUrl
-from service.errors import BadRequestError
+from service.errors import (
+    BadRequestError,
+    ImageTooLargeError,
+    ImageUnreadableError,
+    InvalidValueError,
+    NoFaceDetectedError,
+    NotFoundError,
+    PayloadTooLargeError,
+    UnsupportedImageError,
+)
 from service.job_view import JobView
 from service.negotiation import MEDIA_TYPES, file_response, preferred_image
 from service.slots import parse_specs
@@ -33,6 +44,11 @@ MAX_PAGES = 50
 JSON_LIMIT = 1024 * 1024
 """Bytes of a JSON body: 64 slots of 478 points take about 600 kB."""
 PICTURE: dict[str, Any] = {"image/png": {}, "image/jpeg": {}, "image/webp": {}}
+
+BOOK_ERRORS = (
+    NotFoundError, PayloadTooLargeError, UnsupportedImageError, ImageTooLargeError, ImageUnreadableError,
+    InvalidValueError, NoFaceDetectedError,
+)  # fmt: skip
 
 Photo = Annotated[UploadFile, File(description="A photo of the child. It is not stored.")]
 
@@ -59,7 +75,7 @@ async def personalize(
     return Response(result.data, media_type=MEDIA_TYPES[choice.format], headers=headers)
 
 
-@router.post("/personalize/book", status_code=202)
+@router.post("/personalize/book", status_code=202, responses=documented(*SUBMIT_ERRORS, *BOOK_ERRORS))
 async def personalize_book(
     child_photo: Annotated[UploadFile, File(description="A photo of the child. It is removed when the job is done.")],
     template_ids: Annotated[list[UUID], Form(min_length=1, max_length=MAX_PAGES, description="The pages, in order.")],

@@ -16,7 +16,16 @@ from pydantic import BaseModel, Field
 
 from routes.error_docs import documented
 from service.deps import JobsDep, Owner, StateDep, StorageDep
-from service.errors import BusyError, DatabaseUnavailableError, JobFailedError, JobNotFinishedError, NotFoundError
+from service.errors import (
+    BusyError,
+    ConflictError,
+    DatabaseUnavailableError,
+    JobFailedError,
+    JobNotFinishedError,
+    NotFoundError,
+    StorageFullError,
+    UrlNotAllowedError,
+)
 from service.job_store import FINISHED, JobStatus
 from service.job_view import JobView
 from service.negotiation import file_response
@@ -32,6 +41,8 @@ RETRY_AFTER_S = 2
 
 ERRORS = documented(NotFoundError, DatabaseUnavailableError)
 RESULT_ERRORS = documented(NotFoundError, JobNotFinishedError, JobFailedError, DatabaseUnavailableError)
+SUBMIT_ERRORS = (ConflictError, UrlNotAllowedError, BusyError, DatabaseUnavailableError, StorageFullError)
+"""Of every route that hands in a job."""
 EVENT_ERRORS = documented(NotFoundError, BusyError, DatabaseUnavailableError)
 
 

@@ -183,7 +183,7 @@ class JobStore:
         """
         values = _end(status)
         if status == "completed":
-            values |= {"progress": 1.0, "result": result}
+            values |= {"stage": None, "progress": 1.0, "result": result}
         if error is not None:
             values |= {"error_code": error[0], "error": error[1]}
         with self._database.session() as session:
