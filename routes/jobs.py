@@ -75,7 +75,9 @@ OwnJob = Annotated[Job, Depends(own_job)]
 def list_jobs(
     jobs: JobsDep,
     owner: Owner,
-    kind: Annotated[str | None, Query(max_length=40, description="Only jobs of this kind, such as book.")] = None,
+    kind: Annotated[
+        str | None, Query(max_length=40, pattern="^[a-z-]+$", description="Only jobs of this kind, such as book.")
+    ] = None,
     status: Annotated[JobStatus | None, Query(description="Only jobs of this status.")] = None,
     after: Annotated[UUID | None, Query(description="The last job of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,

@@ -180,6 +180,7 @@ async def get_submit(
             alias="Idempotency-Key",
             min_length=1,
             max_length=255,
+            pattern="^[!-~]+$",
             description="A text of your choice: the same one with the same request gives the same job.",
         ),
     ] = None,

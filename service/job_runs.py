@@ -28,6 +28,8 @@ MAX_ATTEMPTS = 3
 """Runs that may end with their process; then the job is what ends it."""
 REPORT_INTERVAL_S = 0.25
 """Progress is stored, and the wish to cancel is read, at most so often."""
+MAX_STAGE = 80
+"""Letters that the table has for it."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0
 """Between attempts to reach a database or disk that is away: doubled each time."""
 
@@ -74,7 +76,8 @@ class JobRun:
             return
         self._reported_at = now
         with suppress(DatabaseUnavailableError, StorageFullError):  # the work goes on; its end is what must be stored
-            if self._runner.store.report(self._job, stage=stage, progress=min(1.0, max(0.0, fraction))):
+            progress = min(1.0, max(0.0, fraction))
+            if self._runner.store.report(self._job, stage=stage[:MAX_STAGE], progress=progress):
                 raise JobCancelledError
 
     def compute(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -127,7 +130,18 @@ class JobRunner:
             raise JobInterruptedError
 
     def run(self, job_id: UUID) -> None:
-        """Do a job, if it is still to be done. Called by the queue, in a thread of its own."""
+        """Do a job, if it is still to be done. Called by the queue, in a thread of its own.
+
+        Raises:
+            JobInterruptedError: it is not done, and must be run again by the next process.
+        """
+        try:
+            self._run_in_turn(job_id)
+        except Exception as error:
+            logger.exception("a job could not be run; the next process will try again", job=str(job_id))
+            raise JobInterruptedError from error
+
+    def _run_in_turn(self, job_id: UUID) -> None:
         with self._slot():
             crashed = self._persist(self.store.crashes, job_id) > 0
             # A job that was there when a process ended runs alone among its like: so the one that ends processes is
@@ -174,7 +188,7 @@ class JobRunner:
         try:
             if job.cancel_requested:
                 raise JobCancelledError
-            made = self._until_there_is_space(partial(handler, JobRun(job, self)))
+            made = self._until_there_is_space(handler, JobRun(job, self))
         except JobCancelledError:
             return "cancelled", None, None
         except ServiceError as failure:
@@ -186,15 +200,16 @@ class JobRunner:
             return "failed", None, ("INTERNAL_ERROR", INTERNAL_ERROR)
         return "completed", {"download_url": f"/download/{made.file.id}", **made.details}, None
 
-    def _until_there_is_space(self, work: Callable[[], JobResult]) -> JobResult:
+    def _until_there_is_space(self, handler: Handler, run: JobRun) -> JobResult:
         """Do it again while the disk is full: a job must not fail for what will pass."""
         for pause in _pauses():
             try:
-                return work()
+                return handler(run)
             except (StorageFullError, DatabaseUnavailableError, OSError) as error:
                 if isinstance(error, OSError) and not is_disk_full(error):
                     raise
-                logger.warning("a job waits for storage", cause=str(error))
+                logger.warning("a job waits for storage", job=str(run.id), cause=str(error))
+                run.progress("waiting for storage", 0)
                 self._pause(pause)
         raise AssertionError
 

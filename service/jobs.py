@@ -206,6 +206,8 @@ class Jobs:
                 self.storage.delete(job_id)
             return None
         job = self.store.cancel(job_id, owner)
+        if job.status in ("completed", "failed"):  # between the two questions
+            return self.cancel_or_delete(job_id, owner)
         if job.status == "cancelled":
             self.storage.delete_job_inputs(job_id)
             self.on_finished()
@@ -234,8 +236,10 @@ class Jobs:
                 if time.monotonic() >= tidy_at:
                     tidy_at = time.monotonic() + HOUSEKEEPING_S
                     self._tidy(self._queue)
-            except (ServiceError, OSError, sa.exc.SQLAlchemyError) as error:
+            except (ServiceError, sa.exc.SQLAlchemyError) as error:
                 logger.debug("the outbox waits", cause=repr(error))
+            except Exception:
+                logger.exception("the outbox failed, and tries again")
             if not more:
                 self._outbox.wait(OUTBOX_POLL_S)
 
@@ -271,6 +275,8 @@ class Jobs:
             except (ServiceError, sa.exc.SQLAlchemyError) as error:
                 self._beating_since = None
                 self._see(JobsHealth(database_answers=False, counts=self.health.counts), cause=error)
+            except Exception:
+                logger.exception("the monitor of jobs failed, and tries again")
             if self._stopping.wait(interval):
                 return
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -23,7 +24,7 @@ from routes import jobs as jobs_route
 from service import jobs as jobs_module
 from service.database import create_engine, open_database, upgrade
 from service.errors import BusyError, ConflictError, DatabaseUnavailableError, InvalidValueError, StorageFullError
-from service.job_runs import JobResult, JobRun
+from service.job_runs import REPORT_INTERVAL_S, JobInterruptedError, JobResult, JobRun
 from service.jobs import DbosQueue, Jobs
 from service.middleware import StartError
 from service.running_jobs import opened_database
@@ -113,6 +114,29 @@ def test_an_expected_failure_is_the_jobs_and_an_unexpected_one_tells_nothing(job
     job = finished(jobs, submit(jobs, "nobody does this"))
     assert job.error_code == "UNKNOWN_JOB_KIND"
     wait_for(lambda: files(jobs) == [])
+
+
+def test_a_job_that_waits_for_space_says_so_and_can_be_cancelled(jobs: Jobs) -> None:
+    def full(_: JobRun) -> JobResult:
+        time.sleep(REPORT_INTERVAL_S)
+        raise StorageFullError("full")
+
+    jobs.register("full", full)
+    job = submit(jobs, "full")
+    wait_for(lambda: jobs.store.get(job.id, OWNER).stage == "waiting for storage")
+    jobs.cancel_or_delete(job.id, OWNER)
+    assert finished(jobs, job).status == "cancelled"
+
+
+def test_what_prevents_a_run_leaves_the_job_to_the_next_process(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(_: UUID) -> None:
+        raise KeyError("unforeseen")
+
+    monkeypatch.setattr(jobs.store, "begin", bug)
+    job = submit(jobs)
+    with pytest.raises(JobInterruptedError):
+        jobs._runner.run(job.id)
+    assert jobs.store.get(job.id, OWNER).status == "pending"
 
 
 @pytest.mark.parametrize("failure", [StorageFullError("full"), DatabaseUnavailableError("away"), OSError(28, "full")])
@@ -447,10 +471,19 @@ def test_a_job_of_someone_else_is_not_there(app_client: TestClient, service_jobs
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=101", "limit=x", "status=done", "after=1", "after=%00", f"kind={'k' * 41}"]
+    "query", ["limit=0", "limit=101", "limit=x", "status=done", "after=1", "after=%00", "kind=%00", f"kind={'k' * 41}"]
 )
 def test_questions_that_make_no_sense_are_refused(app_client: TestClient, query: str) -> None:
     answer = app_client.get(f"/api/v1/jobs?{query}")
+    assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize("key", ["", "two words", "k" * 256, "caf\u00e9"])
+def test_idempotency_keys_that_are_none_are_refused(app_client: TestClient, photo: bytes, key: str) -> None:
+    answer = app_client.post(
+        "/personalize/book", files={"child_photo": photo}, data={"template_ids": str(uuid4())},
+        headers={b"Idempotency-Key": key.encode("latin-1")},
+    )  # fmt: skip
     assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_ERROR")
 
 
