@@ -40,7 +40,19 @@ def _responses(meanings: Iterable[tuple[int, str, str]]) -> dict[int | str, dict
     lines: dict[int | str, list[str]] = {}
     for status, code, meaning in meanings:
         lines.setdefault(status, []).append(f"`{code}`: {meaning}")
-    return {status: {"model": ErrorAnswer, "description": "<br>".join(each)} for status, each in lines.items()}
+    return {
+        status: {
+            "model": ErrorAnswer,
+            "description": "<br>".join(each),
+            "content": {"application/json": {"example": _example(each[0])}},
+        }
+        for status, each in lines.items()
+    }
+
+
+def _example(line: str) -> dict[str, str]:
+    code, _, meaning = line.partition(": ")
+    return {"detail": meaning, "code": code.strip("`"), "request_id": "7597c990-39f8-40aa-89ea-72efa2b1e69a"}
 
 
 UNAUTHORIZED = _responses([_meaning(UnauthorizedError)])

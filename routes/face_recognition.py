@@ -31,6 +31,8 @@ from routes.face_recognition_models import (
     Progress,
 )
 from routes.face_recognition_requests import (
+    BATCH_EXAMPLE,
+    ONE_PICTURE_EXAMPLE,
     Batch,
     BatchQuery,
     Choice,
@@ -84,7 +86,9 @@ data: {"total": 2, "successful": 1, "failed": 1}
 """
 
 
-@router.post("/verify-face", openapi_extra=also_as(FaceQuery), responses=documented(*PICTURE_ERRORS))
+@router.post(
+    "/verify-face", openapi_extra=also_as(FaceQuery, ONE_PICTURE_EXAMPLE), responses=documented(*PICTURE_ERRORS)
+)
 async def verify_face(
     sent: OnePicture, recognition: Recognition, pool: Pool, timings: Timings
 ) -> FaceVerified | NoFace:
@@ -97,7 +101,7 @@ async def verify_face(
 
 @router.post(
     "/extract-embedding",
-    openapi_extra=also_as(FaceQuery),
+    openapi_extra=also_as(FaceQuery, ONE_PICTURE_EXAMPLE),
     responses=documented(*PICTURE_ERRORS, FaceNotFoundError, ModelUnavailableError),
 )
 async def extract_embedding(
@@ -169,7 +173,7 @@ async def compare_images(
 @router.post(
     "/batch-extract",
     response_model=BatchExtracted,
-    openapi_extra=also_as(BatchQuery),
+    openapi_extra=also_as(BatchQuery, BATCH_EXAMPLE),
     responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}, "example": EVENTS_EXAMPLE}}},
         **documented(BadRequestError, PayloadTooLargeError, BusyError, ModelUnavailableError),
@@ -204,7 +208,7 @@ async def batch_extract(
 
 @router.post(
     "/analyze-face-advanced",
-    openapi_extra=also_as(FaceQuery),
+    openapi_extra=also_as(FaceQuery, ONE_PICTURE_EXAMPLE),
     responses=documented(*PICTURE_ERRORS, FaceNotFoundError),
 )
 async def analyze_face_advanced(

@@ -17,13 +17,14 @@ from service.recognition import FaceOptions, Picture
 
 BINARY = WithJsonSchema({"type": "string", "format": "binary"})
 """How Swagger UI knows that it must offer a choice of files; `null`, which pydantic adds, hides it."""
+NOTHING = [""]
+"""The example of a form's text that may be left out: Swagger UI would write "string" into it."""
 MAX_BATCH = 50
 """Pictures of one batch, as in the first version."""
 MAX_DIGITS = 4
 """Of the number of a face."""
 MAX_DIMENSION = 4096
 """Numbers of an embedding; the models that are known give 128 to 512."""
-EXAMPLE_BASE64 = "data:image/jpeg;base64,/9j/4AAQSkZJRgABAQAAAQABAAD..."
 
 
 def _check_choice(choice: object) -> object:
@@ -79,7 +80,7 @@ class FaceQuery(BaseModel):
     image_base64: str | None = Field(
         None,
         description="The picture in standard base64 (RFC 4648, one line), with or without `data:image/...;base64,`.",
-        examples=[EXAMPLE_BASE64],
+        examples=NOTHING,
     )
     face: Choice = "largest"
     faces: Literal["one", "all"] = Field(
@@ -91,9 +92,7 @@ class FaceQuery(BaseModel):
 class BatchQuery(BaseModel):
     """Pictures in base64; of each the chosen face is embedded."""
 
-    images: list[str] = Field(
-        [], max_length=MAX_BATCH, description=f"1 to {MAX_BATCH} pictures in base64.", examples=[[EXAMPLE_BASE64]]
-    )
+    images: list[str] = Field([], max_length=MAX_BATCH, description=f"1 to {MAX_BATCH} pictures in base64.", examples=[NOTHING])
     face: Choice = "largest"
     det_threshold: DetThreshold = None
 
@@ -120,14 +119,22 @@ class Comparison(BaseModel):
     threshold: MatchThreshold = None
 
 
+EXAMPLE_BASE64 = "data:image/jpeg;base64,/9j/4AAQSkZJRgABAQAAAQABAAD..."
+ONE_PICTURE_EXAMPLE = {"image_base64": EXAMPLE_BASE64, "face": "largest"}
+BATCH_EXAMPLE = {"images": [EXAMPLE_BASE64, EXAMPLE_BASE64]}
+
 Query = TypeVar("Query", bound=BaseModel)
 
 
-def also_as(query: type[BaseModel]) -> dict[str, Any]:
-    """OpenAPI: beside the multipart form that FastAPI describes, the body may be a URL-encoded form or JSON."""
-    schema = {"schema": query.model_json_schema()}
-    content = {"application/x-www-form-urlencoded": schema, "application/json": schema}
-    return {"requestBody": {"content": content}}
+def also_as(query: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    """OpenAPI: beside the multipart form that FastAPI describes, the body may be a URL-encoded form or JSON.
+
+    The example stands at the body, not at its fields: Swagger UI would put it into a form, beside the file.
+    """
+    content = {"schema": query.model_json_schema(), "example": example}
+    return {
+        "requestBody": {"content": dict.fromkeys(("application/x-www-form-urlencoded", "application/json"), content)}
+    }
 
 
 async def json_or(form: Query, query: type[Query], request: Request) -> Query:

@@ -156,7 +156,7 @@ class NoFaceDetectedError(ServiceError):
 
 
 class FaceNotFoundError(NoFaceDetectedError):
-    """No face in a picture of the face recognition API, in the words and fields of the first version."""
+    """No face in the picture: the answer has `face_detected` and `error` too, as in the first version."""
 
     fields: ClassVar[Mapping[str, Any]] = {"face_detected": False, "error": NO_FACE}
 

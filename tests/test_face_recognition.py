@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
+import itertools
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.types import Message
 
 from main import create_app
 from routes import face_analysis_models, face_recognition_models, face_recognition_requests
@@ -536,6 +539,50 @@ def test_a_batch_has_no_more_in_work_than_there_are_workers(
     assert len(seen) == 12
     assert max(running for running, _ in seen) <= pool.max_workers
     assert max(waiting for _, waiting in seen) <= pool.max_workers
+
+
+@pytest.mark.parametrize("accept", [b"application/json", b"text/event-stream"])
+def test_the_work_on_a_batch_ends_when_its_client_leaves(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, accept: bytes
+) -> None:
+    """The client goes when the third picture is decoded; at most those that were in work then are finished."""
+    pool: InferencePool = client.app.state.service.pool  # type: ignore[attr-defined]
+    decoded = itertools.count(1)
+    body = json.dumps({"images": [BASE64] * 50}).encode()
+
+    async def request() -> list[Message]:
+        left, loop, sent = asyncio.Event(), asyncio.get_running_loop(), list[Message]()
+        messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            if next(decoded) == 3:
+                loop.call_soon_threadsafe(left.set)
+            return decode_image(*args, **kwargs)
+
+        async def receive() -> Message:
+            for message in messages:
+                return message
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        monkeypatch.setattr(recognition, "decode_image", watched)
+        path = f"{API}/batch-extract"
+        headers = [(b"content-type", b"application/json"), (b"accept", accept)]
+        scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
+                 "headers": headers, "asgi": {"spec_version": "2.3"}}  # fmt: skip
+        await client.app(scope, receive, send)
+        while pool.running or pool.waiting:  # noqa: ASYNC110 - the pool tells nobody
+            await asyncio.sleep(0.01)
+        return sent
+
+    assert client.portal is not None
+    sent = client.portal.call(request)
+    assert next(decoded) - 1 <= 3 + 2 * pool.max_workers
+    assert b"summary" not in b"".join(message.get("body", b"") for message in sent)
+    assert client.get(f"{API}/health").status_code == 200
 
 
 # --- what is missing --------------------------------------------------------------------------------------------------
