@@ -92,7 +92,9 @@ class FaceQuery(BaseModel):
 class BatchQuery(BaseModel):
     """Pictures in base64; of each the chosen face is embedded."""
 
-    images: list[str] = Field([], max_length=MAX_BATCH, description=f"1 to {MAX_BATCH} pictures in base64.", examples=[NOTHING])
+    images: list[str] = Field(
+        [], max_length=MAX_BATCH, description=f"1 to {MAX_BATCH} pictures in base64.", examples=[NOTHING]
+    )
     face: Choice = "largest"
     det_threshold: DetThreshold = None
 

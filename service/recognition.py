@@ -203,4 +203,5 @@ def why_no_recogniser(settings: Settings, models: ModelStore) -> str:
     how = f"Get it with `{models.how_to_get(pack)}` and start the service again."
     if settings.face_engine == "mediapipe":
         return f"FACE_ENGINE=mediapipe gives no embeddings. Set FACE_ENGINE=auto and FACE_MODEL={pack}. {how}"
-    return f"The face pack {pack} is not installed, or has no recognition model (an .onnx file). {how}"
+    folder = f"MODELS_DIR/{pack}" if pack == settings.face_model else "the folder of FACE_MODEL"
+    return f"The face pack {pack} is not installed: there is no .onnx file of a recogniser in {folder}. {how}"
