@@ -188,8 +188,9 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "cpu", description="cpu, cuda (an error at start unless it really runs), or auto: cuda where it runs."
     )
-    face_engine: Literal["auto", "insightface", "mediapipe"] = Field(
-        "auto", description="insightface needs the pack FACE_MODEL; auto takes it where installed, else mediapipe."
+    face_engine: Literal["auto", "insightface", "opencv", "mediapipe"] = Field(
+        "auto",
+        description="insightface and opencv run the pack FACE_MODEL; auto takes the one it is for, else mediapipe.",
     )
     face_model: str = Field("buffalo_l", min_length=1, description="A profile of `models list`, or a pack's folder.")
     face_det_thresh: float = Field(
@@ -270,8 +271,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_contradictions(self) -> Self:
-        if self.device == "cuda" and self.face_engine == "mediapipe":
-            raise ValueError("DEVICE=cuda contradicts FACE_ENGINE=mediapipe, which runs on the CPU only")
+        if self.device == "cuda" and self.face_engine in ("mediapipe", "opencv"):
+            raise ValueError(f"DEVICE=cuda contradicts FACE_ENGINE={self.face_engine}, which runs on the CPU only")
         if self.upload_dir.resolve() == self.output_dir.resolve():
             raise ValueError("UPLOAD_DIR and OUTPUT_DIR must be two folders")
         if self.aws_s3_bucket or self.aws_access_key_id or self.aws_secret_access_key:

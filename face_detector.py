@@ -1,8 +1,8 @@
 """Faces in a picture: boxes, five points, and, where a recogniser is installed, embeddings, gender and age.
 
-Two engines stand behind one class. `InsightFaceDetector` runs any folder in InsightFace's pack format, through
-insightface's own model classes; `MediaPipeDetector` is the embedded one, which finds faces and invents nothing else.
-`load_face_detector` chooses between them.
+Three engines stand behind one class. `InsightFaceDetector` runs any folder in InsightFace's pack format, through
+insightface's own model classes; `OpenCVDetector` runs YuNet and SFace, which may be used commercially;
+`MediaPipeDetector` is the embedded one, which finds faces and invents nothing else. `load_face_detector` chooses.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from service.errors import ModelUnavailableError
 from service.model_store import identify, locate_pack
 from utils import FloatArray, RGBImage
 
-Engine = Literal["auto", "insightface", "mediapipe"]
+Engine = Literal["auto", "insightface", "opencv", "mediapipe"]
 Device = Literal["auto", "cpu", "cuda"]
 
 NOT_ASKED_FOR: Mapping[str, str] = dict.fromkeys(("embedding", "gender", "age"), "Only the position was asked for.")
@@ -82,16 +83,18 @@ class FaceDetector(ABC):
     """Finds faces; safe to call from many threads at once, since nothing of a call is kept.
 
     Attributes:
-        engine: "insightface" or "mediapipe".
+        engine: "insightface", "opencv" or "mediapipe".
         model: the profile or pack folder's name, or MediaPipe's version.
-        provider: what the model really runs on, in onnxruntime's names.
+        provider: what the models really run on; onnxruntime's providers by their own names.
         recogniser: what its embeddings belong to; None where it gives none.
+        missing: the reason for each of embedding, gender and age that no installed model gives.
     """
 
     engine: str
     model: str
     provider: str
     recogniser: Recogniser | None
+    missing: Mapping[str, str]
 
     @property
     def embeds(self) -> bool:
@@ -107,21 +110,31 @@ class FaceDetector(ABC):
             threshold: least confidence, 0..1; the configured one when None.
         """
 
-    @abstractmethod
     def recognise(self, pictures: Sequence[tuple[RGBImage, Sequence[Face]]], *, attributes: bool) -> list[list[Face]]:
-        """The same faces with their embeddings, as far as the installed models can give them.
+        """The same faces with what the installed models can tell of them.
 
         Args:
             pictures: each with its faces, as `detect` or `sight` gave them. The faces of all pictures are worked on
-                together.
-            attributes: gender and age too.
+                together: in batches on a GPU, spread over the cores otherwise.
+            attributes: gender and age too, not only the embedding.
         """
+        faces = [(image_rgb, face) for image_rgb, found in pictures for face in found]
+        unavailable = dict(self.missing)
+        fields: list[dict[str, Any]] = [{} for _ in faces]
+        if self.recogniser is not None:
+            vectors = self._embeddings([(image_rgb, face.kps) for image_rgb, face in faces])
+            fields = [{"embedding": _unit(vector)} for vector in vectors]
+        if attributes:
+            fields = [known | more for known, more in zip(fields, self._attributes(faces), strict=True)]
+        else:
+            unavailable |= dict.fromkeys(("gender", "age"), NOT_ASKED_FOR["age"])
+        known = iter([replace(face, unavailable=unavailable, **f) for (_, face), f in zip(faces, fields, strict=True)])
+        return [list(islice(known, len(found))) for _, found in pictures]
 
     def analyze(self, image_rgb: RGBImage, *, threshold: float | None = None) -> list[Face]:
         """As `detect`, with the embedding, gender and age that the installed models can give."""
         return self.recognise([(image_rgb, self.detect(image_rgb, threshold=threshold))], attributes=True)[0]
 
-    @abstractmethod
     def embed(self, image_rgb: RGBImage, kps: FloatArray) -> FloatArray:
         """The (D,) float32 L2-normalised embedding of the face at `kps` (5, 2).
 
@@ -129,6 +142,24 @@ class FaceDetector(ABC):
             ModelUnavailableError: no recogniser is installed.
             InvalidValueError: the points don't span a face.
         """
+        if self.recogniser is None:
+            raise ModelUnavailableError(self.missing["embedding"])
+        return _unit(self._embeddings([(image_rgb, np.asarray(kps, np.float32))])[0])
+
+    def _embeddings(self, faces: Sequence[tuple[RGBImage, FloatArray]]) -> list[FloatArray]:  # noqa: ARG002 - see engines
+        """The recogniser's vector (D,) for each picture and the five points (5, 2) in it."""
+        raise ModelUnavailableError(self.missing["embedding"])
+
+    def _attributes(self, faces: Sequence[tuple[RGBImage, Face]]) -> list[dict[str, Any]]:
+        """Gender and age, as fields of `Face`, of each face; nothing where no model gives them."""
+        return [{} for _ in faces]
+
+
+def _unit(vector: FloatArray) -> FloatArray:
+    norm = float(np.linalg.norm(vector))
+    if not np.isfinite(norm) or norm == 0:
+        raise ModelUnavailableError("The recognition model gave no usable embedding: verify it with `models verify`.")
+    return np.asarray(vector / norm, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,23 +207,15 @@ class MediaPipeDetector(FaceDetector):
         self.model = f"mediapipe-{version('mediapipe')}"
         self._landmarks = landmarks
         self._det_threshold = det_threshold
-        self._why_none = (
+        why = (
             "The embedded MediaPipe engine has no model for it. Install a face pack with "
             f"`python main.py models pull {missing_pack}`."
         )
+        self.missing = dict.fromkeys(("embedding", "gender", "age"), why)
 
     def detect(self, image_rgb: RGBImage, *, threshold: float | None = None) -> list[Face]:
         boxes = self._landmarks.detect(image_rgb, threshold=self._det_threshold if threshold is None else threshold)
         return [Face(box.bbox, box.kps, box.score, unavailable=NOT_ASKED_FOR, mesh=box.mesh) for box in boxes]
-
-    def recognise(self, pictures: Sequence[tuple[RGBImage, Sequence[Face]]], *, attributes: bool) -> list[list[Face]]:
-        unavailable = dict.fromkeys(("embedding", "gender", "age"), self._why_none)
-        if not attributes:
-            unavailable |= dict.fromkeys(("gender", "age"), NOT_ASKED_FOR["age"])
-        return [[replace(face, unavailable=unavailable) for face in faces] for _, faces in pictures]
-
-    def embed(self, image_rgb: RGBImage, kps: FloatArray) -> FloatArray:  # noqa: ARG002 - the same call as the other engine
-        raise ModelUnavailableError(self._why_none)
 
 
 def recogniser_of(weights: Path, *, model: str, dimension: int, match_threshold: float | None) -> Recogniser:
@@ -220,7 +243,7 @@ def load_face_detector(
     """Build the detector that the settings ask for, and refuse anything that would quietly be something else.
 
     Args:
-        engine: "auto" takes InsightFace when the pack is installed and the embedded engine when it isn't.
+        engine: "auto" takes what the pack's models are made for, and the embedded engine when it isn't installed.
         model: a profile's name (a folder in `models_dir`) or the path of a pack folder.
         det_threshold: least detection confidence, 0..1.
         device: "cuda" must really run on CUDA; "auto" takes it where it runs.
@@ -233,15 +256,29 @@ def load_face_detector(
     """
     pack = None if engine == "mediapipe" else locate_pack(model, models_dir)
     if pack is not None:
-        # onnxruntime, insightface and what they pull in cost a second and 100 MB: only a pack pays for them.
+        # onnx, onnxruntime, insightface and what they pull in cost a second and 100 MB: only a pack pays for them.
+        from face_models import pack_models
+
+        files = pack_models(pack)
+        if engine == "opencv" or (engine == "auto" and "yunet" in files and "scrfd" not in files):
+            if device == "cuda":
+                raise ModelUnavailableError(
+                    f"DEVICE=cuda, but the face pack {model} runs in OpenCV on the CPU only. "
+                    "Choose an InsightFace pack as FACE_MODEL, or set DEVICE=auto."
+                )
+            from opencv_faces import OpenCVDetector
+
+            return OpenCVDetector(
+                pack, files, det_threshold=det_threshold, threads=threads, match_threshold=match_threshold
+            )
         from insightface_pack import InsightFaceDetector
 
         return InsightFaceDetector(
-            pack, det_threshold=det_threshold, device=device, threads=threads, match_threshold=match_threshold
+            pack, files, det_threshold=det_threshold, device=device, threads=threads, match_threshold=match_threshold
         )
-    if engine == "insightface":
+    if engine in ("insightface", "opencv"):
         raise ModelUnavailableError(
-            f"FACE_ENGINE=insightface, but there is no face pack {model!r} in {models_dir.resolve()}. "
+            f"FACE_ENGINE={engine}, but there is no face pack {model!r} in {models_dir.resolve()}. "
             f"Get it with `python main.py models pull {model}`, or set FACE_ENGINE=auto."
         )
     if device == "cuda":

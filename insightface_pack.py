@@ -1,4 +1,4 @@
-"""The InsightFace engine of `face_detector`: a pack folder's detector, recogniser and gender/age model.
+"""The InsightFace engine of `face_detector`: a pack's SCRFD detector, ArcFace-style recogniser and gender/age model.
 
 The models are insightface's own classes (`insightface.model_zoo`); what drives them is here, because
 `insightface.app.FaceAnalysis` builds a detector session per input size, keeps thresholds as shared attributes and
@@ -12,75 +12,94 @@ import logging
 import math
 import sys
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
-import onnx
 import onnxruntime
 from insightface.model_zoo.model_zoo import ModelRouter
-from insightface.utils.face_align import arcface_dst
 
-from face_detector import NOT_ASKED_FOR, Device, Face, FaceDetector, recogniser_of
-from service.errors import InvalidValueError, ModelUnavailableError
+from face_detector import Device, Face, recogniser_of
+from face_models import Role, broken
+from face_points import MOST_ROLL_DEG, arcface_crop, arcface_points, roll_degrees, square_crop
+from face_search import FINE_SIDE, Candidates, SearchingDetector
+from service.errors import ModelUnavailableError
 from utils import AnyArray, FloatArray, RGBImage
 
 logger = logging.getLogger(__name__)
 
-FINE_SIDE = 640
-"""Side in pixels of the main detection pass: what InsightFace's packs are published and measured at."""
-COARSE_SIDE = 128
-"""Side of the second pass, which finds faces that fill the frame: at 640 px they outgrow SCRFD's largest anchors."""
-CLOSE_LOOK_SIDE = 1280
-"""Side of the pass over a large picture in which nothing was found: its faces may be a few pixels wide at 640."""
-REFINE_SIDE = 160
-"""Side of the upright crop on which a face's points are found again: measured best among 128, 160, 192, 256."""
-REFINE_FACE_SHARE = 0.42
-"""Share of that crop which ArcFace's own 112 px crop would take."""
-REFINE_THRESHOLD = 0.3
-"""A face is known to be there: it needs less confidence than one that isn't."""
-SURE_SCORE = 0.75
-"""Upright faces score more on their crop (measured 0.81 to 0.92 with SCRFD-2.5G): below, other ways up are tried."""
-GUESS_FACE_SHARE = 0.9
-"""Side of ArcFace's crop as a share of the box's longer side."""
-REFINE_TOLERANCE = 0.15
-"""How far, as a share of the crop, the five points may move on average and still be the same face."""
-MAX_INTRA_OP_THREADS = 4
-"""Beyond this a convolution of these sizes gains little; the other cores serve other requests."""
-FACE_BATCH = 8
-"""Faces per recogniser run: bounds memory on a crowd."""
+T = TypeVar("T")
+R = TypeVar("R")
+
 GENDERAGE_MARGIN = 1.5
 """The gender/age model was trained on a square of 1.5 times the box's longer side."""
-AGE_ZOOMS = (0.9, 1.1)
-"""How much tighter and wider the age is estimated again, mirrored and not, for its range."""
-
-Role = Literal["detection", "recognition", "genderage"]
+AGE_ZOOMS = (1.0, 0.9, 1.1)
+"""The age is estimated on the model's own crop, a tighter and a wider one, each also mirrored, for its range."""
+GPU_BATCH = 8
+"""Crops in one run on a GPU, where launches cost more than the work."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidates:
-    """What the detector found, before it becomes `Face`s: unclipped boxes (N, 5) with scores, and points (N, 5, 2)."""
+class RunPolicy:
+    """How many cores onnxruntime takes.
 
-    boxes: FloatArray
-    kps: FloatArray
+    Attributes:
+        threads_per_run: of one session run. Convolutions of these sizes gain little beyond four.
+        runs_at_once: together they fill the cores and no more: with more threads than cores onnxruntime's workers
+            starve one another (measured: five times slower).
+    """
+
+    threads_per_run: int
+    runs_at_once: int
+
+    @classmethod
+    def of(cls, cores: int) -> RunPolicy:
+        """The policy for so many CPU cores."""
+        threads = max(1, min(cores, 4))
+        return cls(threads, max(1, cores // threads))
 
 
-class InsightFaceDetector(FaceDetector):
+class _Gated:
+    """An onnxruntime session of which no more than a fixed number of runs, over all sessions, happen at once."""
+
+    def __init__(self, session: Any, gate: threading.Semaphore) -> None:
+        self._session = session
+        self._gate = gate
+
+    def run(self, *args: Any) -> Any:
+        with self._gate:
+            return self._session.run(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+class InsightFaceDetector(SearchingDetector):
     """Any folder in InsightFace's pack format: SCRFD with five points, ArcFace-style recogniser, gender/age."""
 
     engine = "insightface"
+    coarse_side = 128
+    """insightface's own; at 640 px a face that fills the frame outgrows SCRFD's largest anchors."""
 
     def __init__(
-        self, pack: Path, *, det_threshold: float, device: Device, threads: int, match_threshold: float | None = None
+        self,
+        pack: Path,
+        files: Mapping[Role, Path],
+        *,
+        det_threshold: float,
+        device: Device,
+        threads: int,
+        match_threshold: float | None = None,
     ) -> None:
-        """Load the models of `pack` that are needed, one session each, and run each once.
+        """Load the models that are needed, one session each, and run each once.
 
         Args:
-            pack: a folder of .onnx files, told apart by their inputs and outputs.
+            pack: the folder.
+            files: its models, as `face_models.pack_models` tells them apart.
             det_threshold: least detection confidence, 0..1.
             device: "cuda" must really run; "auto" takes it where it does.
             threads: CPU cores that all sessions together may use.
@@ -89,175 +108,103 @@ class InsightFaceDetector(FaceDetector):
         Raises:
             ModelUnavailableError: a file is broken, there is no detector, or CUDA was demanded and doesn't run.
         """
-        intra_op = max(1, min(threads, MAX_INTRA_OP_THREADS))
-        # A run uses `intra_op` threads, so this many runs at once fill the cores and no more: with more threads than
-        # cores onnxruntime's spinning workers starve one another (measured: five times slower).
-        self._runs = threading.BoundedSemaphore(max(1, threads // intra_op))
+        if "scrfd" not in files:
+            raise ModelUnavailableError(
+                f"The face pack {pack} has no SCRFD detection model (an .onnx with five points)."
+            )
+        policy = RunPolicy.of(threads)
+        self._gate = threading.BoundedSemaphore(policy.runs_at_once)
+        # One more than can run: it cuts the next crop meanwhile.
+        self._workers = ThreadPoolExecutor(policy.runs_at_once + 1, thread_name_prefix="faces")
         self.model = pack.name
-        models = _load_models(pack, device=device, intra_op_threads=intra_op)
-        self.provider = next(iter(models.values())).session.get_providers()[0]
-        self._detector = models["detection"]
-        self._arcface: Any = models.get("recognition")
-        self._genderage: Any = models.get("genderage")
-        self._resizable = self._detector.static_input_size is None
-        self._genderage_size = int(self._genderage.input_size[0]) if self._genderage else 0
-        self._det_threshold = det_threshold
+        self._detector = self._load(files["scrfd"], device, policy)
+        self._arcface: Any = self._load(files["recognition"], device, policy) if "recognition" in files else None
+        self._genderage: Any = self._load(files["genderage"], device, policy) if "genderage" in files else None
+        self.provider = self._detector.session.get_providers()[0]
+        fixed = self._detector.static_input_size
+        self.fixed_side = None if fixed is None else int(fixed[0])
+        self.det_threshold = det_threshold
+        self.missing = _missing(self.model, files)
         dimension = self._warm_up()
         self.recogniser = None
-        if self._arcface is not None:
-            weights = Path(self._arcface.model_file)
+        if "recognition" in files:
             self.recogniser = recogniser_of(
-                weights, model=self.model, dimension=dimension, match_threshold=match_threshold
+                files["recognition"], model=self.model, dimension=dimension, match_threshold=match_threshold
             )
 
-    def detect(self, image_rgb: RGBImage, *, threshold: float | None = None) -> list[Face]:
-        found = self._candidates(image_rgb, threshold)
-        return [
-            Face(_clipped(box, image_rgb)[:4], kps, float(box[4]), unavailable=NOT_ASKED_FOR)
-            for box, kps in zip(found.boxes, found.kps, strict=True)
-        ]
+    def _factors(self, picture: tuple[int, int], scaled: tuple[int, int]) -> AnyArray:
+        """insightface takes the height's factor for both, though the rounded sizes differ a little.
 
-    def recognise(self, pictures: Sequence[tuple[RGBImage, Sequence[Face]]], *, attributes: bool) -> list[list[Face]]:
-        unavailable = self._missing_models()
-        if not attributes:
-            unavailable |= dict.fromkeys(("gender", "age"), NOT_ASKED_FOR["age"])
-        faces = [(image_rgb, face) for image_rgb, found in pictures for face in found]
-        known = [replace(face, unavailable=unavailable) for _, face in faces]
-        if self._arcface is not None:
-            embeddings = self._embeddings([(image_rgb, face.kps) for image_rgb, face in faces])
-            known = [replace(face, embedding=vector) for face, vector in zip(known, embeddings, strict=True)]
-        if attributes and self._genderage is not None:
-            answers = [self._attributes(image_rgb, face.bbox) for image_rgb, face in faces]
-            known = [replace(face, **answer) for face, answer in zip(known, answers, strict=True)]
-        rest = iter(known)
-        return [list(islice(rest, len(found))) for _, found in pictures]
-
-    def embed(self, image_rgb: RGBImage, kps: FloatArray) -> FloatArray:
-        if self._arcface is None:
-            raise ModelUnavailableError(self._missing_models()["embedding"])
-        return self._embeddings([(image_rgb, np.asarray(kps, np.float32))])[0]
-
-    def _missing_models(self) -> dict[str, str]:
-        why: dict[str, str] = {}
-        if self._arcface is None:
-            why["embedding"] = f"The face pack {self.model} has no recognition model."
-        if self._genderage is None:
-            why |= dict.fromkeys(("gender", "age"), f"The face pack {self.model} has no gender and age model.")
-        return why
-
-    def _candidates(self, image_rgb: RGBImage, threshold: float | None) -> _Candidates:
-        """The picture's faces, largest area first. A large picture gets a closer look only if nothing was found."""
-        least = self._det_threshold if threshold is None else threshold
-        found = self._suppress([self._look(image_rgb, side, least) for side in self._sides()])
-        if not len(found.boxes) and max(image_rgb.shape[:2]) > FINE_SIDE and self._resizable:
-            found = self._suppress([self._look(image_rgb, CLOSE_LOOK_SIDE, least)])
-        boxes = np.array([_clipped(box, image_rgb) for box in found.boxes], np.float32).reshape(-1, 5)
-        order = [i for i in np.argsort(-_areas(boxes), kind="stable") if _areas(boxes[i]) > 0]
-        kps = [self._refined(image_rgb, boxes[i], found.kps[i]) for i in order]
-        return _Candidates(found.boxes[order], np.array(kps, np.float32).reshape(-1, 5, 2))
-
-    def _sides(self) -> tuple[int, ...]:
-        return (FINE_SIDE, COARSE_SIDE) if self._resizable else (int(self._detector.static_input_size[0]),)
-
-    def _suppress(self, passes: list[_Candidates]) -> _Candidates:
-        """One non-maximum suppression over the candidates of all passes."""
-        boxes = np.vstack([found.boxes for found in passes])
-        keep = self._detector.nms(boxes)
-        return _Candidates(boxes[keep], np.vstack([found.kps for found in passes])[keep])
-
-    def _look(self, image_rgb: RGBImage, side: int, threshold: float) -> _Candidates:
-        """One pass over the picture scaled to `side` pixels on its longer edge; pixels of the picture itself."""
-        height, width = image_rgb.shape[:2]
-        factor = side / max(height, width)
-        size = (max(1, round(width * factor)), max(1, round(height * factor)))
-        interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        found = self._run_detector(cv2.resize(image_rgb, size, interpolation=interpolation), side, threshold)
-        scale = np.array([width / size[0], height / size[1]], np.float32)
-        boxes = np.hstack((found.boxes[:, :4] * np.tile(scale, 2), found.boxes[:, 4:]))
-        return _Candidates(boxes, found.kps * scale)
-
-    def _refined(self, image_rgb: RGBImage, box: FloatArray, kps: FloatArray) -> FloatArray:
-        """The five points found again on an upright crop around the face, or as they were where that fails.
-
-        Points of tilted, small and frame-filling faces are rough at first sight, and those of a face upside down are
-        wrong. On eight photos this raised the gap between the closest strangers and the least similar pair of one
-        person from 0.48 to 0.55 in cosine, and for the same photos tilted by 45 degrees from -0.09 to 0.59.
+        As the boxes are its own then, so are the embeddings. On a panorama they would lie beside the faces.
         """
-        if not self._resizable:
-            return kps
-        score, points = self._look_closely(image_rgb, kps)
-        if score < SURE_SCORE:
-            turned = max((self._look_closely(image_rgb, guess) for guess in _turned_guesses(box)), key=lambda g: g[0])
-            if turned[0] > score:
-                score, points = self._look_closely(image_rgb, turned[1])
-        return points if score > 0 else kps
+        factors = super()._factors(picture, scaled)
+        return factors[[1, 1]] if max(picture) <= 2 * min(picture) else factors
 
-    def _look_closely(self, image_rgb: RGBImage, kps: FloatArray) -> tuple[float, FloatArray]:
-        """Score and points of the face on the crop in which `kps` stand upright; 0 and `kps` where there is none."""
-        expected = (_arcface_points(112) - 56) * (REFINE_FACE_SHARE * REFINE_SIDE / 112) + REFINE_SIDE / 2
-        matrix = _similarity(kps, expected)
-        found = self._run_detector(_warp(image_rgb, matrix, REFINE_SIDE), REFINE_SIDE, REFINE_THRESHOLD)
-        # The crop may hold a neighbour: only a face where this one was expected counts.
-        distances = np.linalg.norm(found.kps - expected, axis=2).mean(axis=1)
-        scores = np.where(distances < REFINE_SIDE * REFINE_TOLERANCE, found.boxes[:, 4], 0)
-        if not scores.any():
-            return 0.0, kps
-        back = cv2.invertAffineTransform(matrix)
-        points = found.kps[scores.argmax()] @ back[:, :2].T + back[:, 2]
-        return float(scores.max()), np.asarray(points, np.float32)
+    def _run_detector(self, scaled_rgb: AnyArray, side: int, threshold: float) -> Candidates:
+        """See the base class.
 
-    def _run_detector(self, scaled_rgb: AnyArray, side: int, threshold: float) -> _Candidates:
-        """Candidates, overlapping ones included, in pixels of `scaled_rgb`, whose longer edge is at most `side`.
-
-        On the CPU the canvas is only as large as the detector's coarsest stride asks for: a square one spends 44 % of
-        the work on the black bars of a 16:9 picture. CUDA gets one fixed shape, since cuDNN plans each shape anew.
+        On the CPU the main pass's canvas is only as large as the detector's coarsest stride asks for: a square one
+        spends 44 % of the work on the black bars of a 16:9 picture. CUDA gets one fixed shape, since cuDNN plans each
+        shape anew.
         """
         height, width = scaled_rgb.shape[:2]
         stride = 32 if self._detector.fmc == 3 else 128
         rows, columns = (-(-height // stride) * stride, -(-width // stride) * stride)
-        if not self._resizable:
+        if self.fixed_side is not None:
             rows = columns = side
-        elif self.provider != "CPUExecutionProvider":
+        elif self.provider != "CPUExecutionProvider" or side < FINE_SIDE:
             rows = columns = -(-side // stride) * stride
         canvas_bgr = np.zeros((rows, columns, 3), np.uint8)
         canvas_bgr[:height, :width] = scaled_rgb[:, :, ::-1]
-        with self._runs:
-            scores, boxes, points = self._detector.forward(canvas_bgr, threshold)
+        scores, boxes, points = self._detector.forward(canvas_bgr, threshold)
         boxes = np.hstack((np.vstack(boxes), np.vstack(scores))).astype(np.float32)
-        return _Candidates(boxes, np.vstack(points).reshape(-1, 5, 2).astype(np.float32))
+        return Candidates(boxes, np.vstack(points).reshape(-1, 5, 2).astype(np.float32))
 
     def _embeddings(self, faces: Sequence[tuple[RGBImage, FloatArray]]) -> list[FloatArray]:
-        """One (D,) L2-normalised vector for each picture and five points (5, 2) in it."""
+        batch = 1 if self.provider == "CPUExecutionProvider" else GPU_BATCH
         size = int(self._arcface.input_size[0])
-        crops = [_aligned_crop(image_rgb, kps, size) for image_rgb, kps in faces]
-        batch = FACE_BATCH if _takes_batches(self._arcface) else 1
-        embeddings: list[FloatArray] = []
-        for start in range(0, len(crops), batch):
-            with self._runs:
-                raw = self._arcface.get_feat(crops[start : start + batch])
-            embeddings += [_unit(vector) for vector in raw]
-        return embeddings
 
-    def _attributes(self, image_rgb: RGBImage, box: FloatArray) -> dict[str, Any]:
-        """Gender and age as fields of a `Face`. The model gives the logits of female and male, and age / 100."""
-        female, male, age = self._run_genderage(_square_crop(image_rgb, box, self._genderage_size))
-        wider = [_square_crop(image_rgb, box, self._genderage_size, zoom) for zoom in AGE_ZOOMS]
-        mirrored = [crop[:, ::-1] for crop in (_square_crop(image_rgb, box, self._genderage_size), *wider)]
-        ages = [age, *(self._run_genderage(crop)[2] for crop in (*wider, *mirrored))]
+        def embed(start: int) -> FloatArray:
+            crops = [arcface_crop(image_rgb, kps, size) for image_rgb, kps in faces[start : start + batch]]
+            return _run(self._arcface, crops, batch=batch)
+
+        return [vector for rows in self._each(embed, range(0, len(faces), batch)) for vector in rows]
+
+    def _attributes(self, faces: Sequence[tuple[RGBImage, Face]]) -> list[dict[str, Any]]:
+        return self._each(self._gender_and_age, faces) if self._genderage else [{} for _ in faces]
+
+    def _gender_and_age(self, seen: tuple[RGBImage, Face]) -> dict[str, Any]:
+        """As fields of a `Face`. The model gives the logits of female and male, and age / 100."""
+        image_rgb, face = seen
+        size = int(self._genderage.input_size[0])
+        roll = roll_degrees(face.kps)
+        # insightface leaves the head as it lies; the model saw upright ones.
+        roll = roll if abs(roll) > MOST_ROLL_DEG else 0.0
+        crops = [square_crop(image_rgb, face.bbox, size, margin=GENDERAGE_MARGIN / z, roll_deg=roll) for z in AGE_ZOOMS]
+        answers = _run(self._genderage, [*crops, *(crop[:, ::-1] for crop in crops)])
+        female, male, age = (float(value) for value in answers[0])
+        ages = answers[:, 2]
         return {
             "gender": "M" if male > female else "F",
             "gender_probability": 1 / (1 + math.exp(-abs(male - female))),
             "age": round(age * 100),
-            "age_range": (round(min(ages) * 100), round(max(ages) * 100)),
+            "age_range": (round(float(ages.min()) * 100), round(float(ages.max()) * 100)),
         }
 
-    def _run_genderage(self, crop_rgb: RGBImage) -> tuple[float, float, float]:
-        model = self._genderage
-        size = (self._genderage_size,) * 2
-        blob = cv2.dnn.blobFromImage(crop_rgb, 1.0 / model.input_std, size, (model.input_mean,) * 3, swapRB=False)
-        with self._runs:
-            female, male, age = model.session.run(model.output_names, {model.input_name: blob})[0][0]
-        return float(female), float(male), float(age)
+    def _each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """`work` on every item; on several at once where there are several."""
+        return list(self._workers.map(work, items)) if len(items) > 1 else [work(item) for item in items]
+
+    def _load(self, file: Path, device: Device, policy: RunPolicy) -> Any:
+        model = _load_model(file, _providers(device), policy.threads_per_run)
+        running = model.session.get_providers()[0]
+        if device == "cuda" and running != "CUDAExecutionProvider":
+            raise ModelUnavailableError(
+                f"DEVICE=cuda, but {file.name} runs on {running}. Check the NVIDIA driver (nvidia-smi) and install the "
+                "CUDA runtime with `pip install -r requirements-gpu.txt`, or set DEVICE=auto or DEVICE=cpu."
+            )
+        model.session = _Gated(model.session, self._gate)
+        return model
 
     def _warm_up(self) -> int:
         """Run every session once: the first run allocates and, on CUDA, proves that the kernels fit the device.
@@ -265,65 +212,34 @@ class InsightFaceDetector(FaceDetector):
         Returns the length of an embedding, 0 without a recogniser.
         """
         blank = np.zeros((FINE_SIDE, FINE_SIDE, 3), np.uint8)
+        points = arcface_points(224)
         self.detect(blank)
-        if self._genderage is not None:
-            self._run_genderage(blank[: self._genderage_size, : self._genderage_size])
-        return 0 if self._arcface is None else len(self._embeddings([(blank, arcface_dst + 200.0)])[0])
+        self._attributes([(blank, Face(np.array([0, 0, 224, 224], np.float32), points, 1.0))])
+        return len(self._embeddings([(blank, points)])[0]) if self._arcface else 0
 
 
-def _load_models(pack: Path, *, device: Device, intra_op_threads: int) -> dict[Role, Any]:
-    """The pack's models by role, each with one session. Of two that do the same the first by name is taken."""
-    files: dict[Role, Path] = {}
-    for file in sorted(pack.glob("*.onnx")):
-        role = _role(file)
-        if role is None:
-            logger.info("%s in the face pack %s is not needed and stays unloaded", file.name, pack.name)
-        elif role in files:
-            logger.warning("%s is ignored: %s in the same pack does the same", file.name, files[role].name)
-        else:
-            files[role] = file
-    if "detection" not in files:
-        raise ModelUnavailableError(f"The face pack {pack} has no SCRFD detection model (an .onnx with five points).")
-    providers = _providers(device)
-    models = {role: _load_model(file, providers, intra_op_threads) for role, file in files.items()}
-    if device == "cuda":
-        _refuse_silent_cpu({files[role].name: model for role, model in models.items()})
-    return models
+def _missing(model: str, files: Mapping[Role, Path]) -> dict[str, str]:
+    why: dict[str, str] = {}
+    if "recognition" not in files:
+        why["embedding"] = f"The face pack {model} has no recognition model."
+    if "genderage" not in files:
+        why |= dict.fromkeys(("gender", "age"), f"The face pack {model} has no gender and age model.")
+    return why
 
 
-def _role(file: Path) -> Role | None:
-    """What a model is, by the shapes of its graph: the rules of insightface's ModelRouter, without a session.
+def _run(model: Any, crops_rgb: Sequence[AnyArray], *, batch: int = 1) -> FloatArray:
+    """One row for each crop, in runs of one of two shapes: `batch` crops, the last ones repeated to fill it, or 1.
 
-    SCRFD with five points has 9 outputs (3 strides) or 15 (5 strides); a recogniser takes a square of a multiple of
-    16 px from 112 and gives one vector; gender/age takes 96x96 and gives three numbers. Landmark models take 192x192.
+    A graph whose batch was fixed at its export gets one crop a run.
     """
-    try:
-        graph = onnx.load(str(file), load_external_data=False).graph
-    except Exception as error:  # protobuf raises several unrelated types for broken bytes
-        raise _broken(file) from error
-    if not graph.input:
-        raise _broken(file)
-    # Before IR version 4 an ONNX graph lists its weights among its inputs.
-    weights = {tensor.name for tensor in graph.initializer}
-    shapes = [[d.dim_value for d in i.type.tensor_type.shape.dim] for i in graph.input if i.name not in weights]
-    if len(shapes) != 1 or len(shapes[0]) != 4:
-        return None
-    height, width = shapes[0][2:]
-    last = [d.dim_value for d in graph.output[0].type.tensor_type.shape.dim]
-    if len(graph.output) in (9, 15):
-        return "detection"
-    if len(graph.output) != 1 or height != width or height == 192:
-        return None
-    if height == 96:
-        return "genderage" if last[-1:] == [3] else None
-    return "recognition" if height >= 112 and height % 16 == 0 else None
-
-
-def _broken(file: Path) -> ModelUnavailableError:
-    return ModelUnavailableError(
-        f"{file} can't be read as an ONNX model: it is damaged or cut short. "
-        f"Remove the folder {file.parent} and get it again with `python main.py models pull {file.parent.name}`."
-    )
+    blob = cv2.dnn.blobFromImages(crops_rgb, 1 / model.input_std, model.input_size, (model.input_mean,) * 3)
+    if isinstance(model.input_shape[0], int):
+        parts = np.split(blob, len(blob))
+    else:
+        fill = -len(blob) % batch if len(blob) > 1 else 0
+        parts = [np.concatenate((blob, np.repeat(blob[-1:], fill, axis=0)))]
+    rows = [model.session.run(model.output_names, {model.input_name: part})[0] for part in parts]
+    return np.asarray(np.vstack(rows)[: len(crops_rgb)], np.float32)
 
 
 def _load_model(file: Path, providers: list[str], intra_op_threads: int) -> Any:
@@ -342,7 +258,7 @@ def _load_model(file: Path, providers: list[str], intra_op_threads: int) -> Any:
             static_shape_sessions=False,
         )
     except Exception as error:  # onnxruntime's own exceptions share no base below Exception
-        raise _broken(file) from error
+        raise broken(file) from error
     return model
 
 
@@ -368,92 +284,3 @@ def _has_nvidia_driver() -> bool:
     except OSError:
         return False
     return True
-
-
-def _refuse_silent_cpu(models: dict[str, Any]) -> None:
-    for name, model in models.items():
-        running = model.session.get_providers()[0]
-        if running != "CUDAExecutionProvider":
-            raise ModelUnavailableError(
-                f"DEVICE=cuda, but {name} runs on {running}. Check the NVIDIA driver (nvidia-smi) and install the CUDA "
-                "runtime with `pip install -r requirements-gpu.txt`, or set DEVICE=auto or DEVICE=cpu."
-            )
-
-
-def _takes_batches(model: Any) -> bool:
-    """Whether the model's batch dimension is free: an exported graph may fix it at 1."""
-    return not isinstance(model.input_shape[0], int)
-
-
-def _aligned_crop(image_rgb: RGBImage, kps: FloatArray, size: int) -> RGBImage:
-    """The BGR `size` x `size` crop in which the five points lie where ArcFace expects them."""
-    crop = _warp(image_rgb, _similarity(kps, _arcface_points(size)), size)
-    return np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), np.uint8)
-
-
-def _arcface_points(size: int) -> FloatArray:
-    """ArcFace's five points (insightface's `face_align.arcface_dst`, for 112 px) at another crop size.
-
-    Sizes that are a multiple of 128 carry the 112 px frame in their middle, 8 px further right.
-    """
-    if size % 112 == 0:
-        return np.asarray(arcface_dst * (size / 112), np.float32)
-    return np.asarray((arcface_dst + np.array([8.0, 0.0])) * (size / 128), np.float32)
-
-
-def _similarity(source: FloatArray, target: FloatArray) -> FloatArray:
-    """(2, 3) rotation, scale and shift that takes (N, 2) `source` nearest to `target` in least squares.
-
-    In complex numbers it is w = a z + b, whose solution is closed.
-
-    Raises:
-        InvalidValueError: the points are not finite or all in one place.
-    """
-    z, w = (points[:, 0].astype(np.float64) + 1j * points[:, 1] for points in (source, target))
-    z_mean, w_mean = z.mean(), w.mean()
-    spread = float(np.sum(np.abs(z - z_mean) ** 2))
-    if not np.isfinite(spread) or spread < 1e-6:
-        raise InvalidValueError("The five points of the face lie in one place or are not numbers.")
-    a = np.sum(np.conj(z - z_mean) * (w - w_mean)) / spread
-    b = w_mean - a * z_mean
-    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]], np.float32)
-
-
-def _square_crop(image_rgb: RGBImage, box: FloatArray, size: int, zoom: float = 1.0) -> RGBImage:
-    x1, y1, x2, y2 = (float(v) for v in box[:4])
-    scale = zoom * size / (max(x2 - x1, y2 - y1, 1.0) * GENDERAGE_MARGIN)
-    shift = (size / 2 - scale * (x1 + x2) / 2, size / 2 - scale * (y1 + y2) / 2)
-    return _warp(image_rgb, np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float32), size)
-
-
-def _warp(image_rgb: RGBImage, matrix: FloatArray, size: int) -> RGBImage:
-    return np.asarray(cv2.warpAffine(image_rgb, matrix, (size, size), borderValue=0.0), np.uint8)
-
-
-def _unit(vector: AnyArray) -> FloatArray:
-    norm = float(np.linalg.norm(vector))
-    if not np.isfinite(norm) or norm == 0:
-        raise ModelUnavailableError("The recognition model gave no usable embedding: verify it with `models verify`.")
-    return np.asarray(vector / norm, np.float32)
-
-
-def _clipped(box: FloatArray, image: RGBImage) -> FloatArray:
-    """The box (x1, y1, x2, y2 and perhaps a score) with its corners inside the image."""
-    height, width = image.shape[:2]
-    corners = np.clip(box[:4], 0, np.array([width, height, width, height]))
-    return np.concatenate((corners, box[4:])).astype(np.float32)
-
-
-def _areas(boxes: FloatArray) -> FloatArray:
-    return np.asarray((boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]), np.float32)
-
-
-def _turned_guesses(box: FloatArray) -> list[FloatArray]:
-    """Where the five points (5, 2) of the face in `box` lie if its head points right, down or left."""
-    x1, y1, x2, y2 = (float(v) for v in box[:4])
-    centred = arcface_dst - arcface_dst.mean(axis=0)
-    centred *= GUESS_FACE_SHARE * max(x2 - x1, y2 - y1) / 112
-    centre = np.array([x1 + x2, y1 + y2]) / 2
-    quarter_turn = np.array([[0.0, 1.0], [-1.0, 0.0]])
-    turns = (np.linalg.matrix_power(quarter_turn, n) for n in (1, 2, 3))
-    return [np.asarray(centred @ turn + centre, np.float32) for turn in turns]

@@ -13,6 +13,7 @@ from PIL import Image
 from skimage import data
 
 from config import Settings
+from face_landmarks import FaceLandmarks
 from main import create_app
 
 pytest_plugins = ["tests.servers"]
@@ -52,6 +53,14 @@ def app_client(service_folder: Path) -> Iterator[TestClient]:
     """One running application for all tests that leave it as they found it."""
     with TestClient(create_app(settings_in(service_folder, db_use_database=True))) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def landmarks() -> Iterator[FaceLandmarks]:
+    """The embedded models, one graph of each."""
+    landmarks = FaceLandmarks(pool_size=1)
+    yield landmarks
+    landmarks.close()
 
 
 @pytest.fixture(scope="session")

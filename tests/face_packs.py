@@ -10,12 +10,28 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from face_detector import FaceDetector, load_face_detector
+from face_landmarks import FaceLandmarks
+
 SQUARE = 96
 """The detector finds white squares of about this many pixels, at 640 px, on black, whose centre is a multiple of 32."""
 BOX = 140
 """Side of the box it gives them: large enough that neighbouring cells' boxes are suppressed."""
 EMBEDDING_SIZE = 8
+SFACE_SIZE = 128
 _KPS = ((-20, -20), (20, -20), (0, 0), (-15, 20), (15, 20))
+
+
+def load(model: Path | str, landmarks: FaceLandmarks, **changes: Any) -> FaceDetector:
+    """The detector for a pack, on the CPU's two cores; `changes` are options of `load_face_detector`."""
+    options: dict[str, Any] = {
+        "engine": "auto",
+        "det_threshold": 0.5,
+        "device": "cpu",
+        "models_dir": Path("nowhere"),
+        "threads": 2,
+    }
+    return load_face_detector(model=str(model), landmarks=landmarks, **(options | changes))
 
 
 def write_pack(folder: Path, *, detector: bool = True, recogniser: bool = True, genderage: bool = True) -> Path:
@@ -110,6 +126,70 @@ def constant_genderage(*, age: int) -> onnx.ModelProto:
     return _model(nodes, ["batch", 3, 96, 96], [output])
 
 
+def write_opencv_pack(folder: Path, *, detector: bool = True, recogniser: bool = True) -> Path:
+    """YuNet and SFace under names that say nothing."""
+    folder.mkdir(parents=True)
+    if detector:
+        onnx.save(square_yunet(), folder / "a.onnx")
+    if recogniser:
+        onnx.save(colour_sface(), folder / "b.onnx")
+    return folder
+
+
+def square_yunet() -> onnx.ModelProto:
+    """YuNet's input and twelve outputs; the score at stride 32 is the brightness of the 96x96 px around a cell."""
+    nodes: list[Any] = [
+        helper.make_node("Constant", [], ["thirds"], value=_tensor(np.full((1, 3, 1, 1), 1 / 765))),
+        helper.make_node("Conv", ["input", "thirds"], ["brightness"]),
+    ]
+    for stride in (8, 16, 32):
+        before, after = 3 * stride // 2, stride // 2  # so that cell i looks at the pixels around i * stride
+        nodes.append(
+            helper.make_node(
+                "AveragePool", ["brightness"], [f"cells{stride}"], kernel_shape=[3 * stride] * 2, strides=[stride] * 2,
+                pads=[before, before, after, after], count_include_pad=1,
+            )
+        )  # fmt: skip
+        answers = {
+            # Only the coarsest stride speaks, so that one square is one face.
+            "cls": ([1.0 if stride == 32 else 0.0], [0.0]),
+            "obj": ([1.0 if stride == 32 else 0.0], [0.0]),
+            "bbox": ([0.0] * 4, [0.0, 0.0, *np.log([BOX / stride] * 2)]),
+            "kps": ([0.0] * 10, np.ravel(_KPS) / stride),
+        }
+        for kind, (weight, bias) in answers.items():
+            name, width = f"{kind}_{stride}", len(weight)
+            nodes += [
+                helper.make_node("Constant", [], [f"w_{name}"], value=_tensor(np.reshape(weight, (width, 1, 1, 1)))),
+                helper.make_node("Constant", [], [f"b_{name}"], value=_tensor(bias)),
+                helper.make_node("Conv", [f"cells{stride}", f"w_{name}", f"b_{name}"], [f"map_{name}"]),
+                helper.make_node("Transpose", [f"map_{name}"], [f"rows_{name}"], perm=[0, 2, 3, 1]),
+                helper.make_node(
+                    "Constant", [], [f"shape_{name}"], value=numpy_helper.from_array(np.array([1, -1, width], np.int64))
+                ),
+                helper.make_node("Reshape", [f"rows_{name}", f"shape_{name}"], [name]),
+            ]
+    outputs = [
+        helper.make_tensor_value_info(f"{kind}_{stride}", TensorProto.FLOAT, [1, (640 // stride) ** 2, width])
+        for kind, width in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10))
+        for stride in (8, 16, 32)
+    ]
+    return _model(nodes, [1, 3, 640, 640], outputs, name="input")
+
+
+def colour_sface() -> onnx.ModelProto:
+    """SFace's input and 128 outputs: a fixed linear function of the crop's mean colour, RGB 0..255."""
+    weights = np.random.default_rng(0).normal(size=(3, SFACE_SIZE))
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["data"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["colour"]),
+        helper.make_node("Constant", [], ["weights"], value=_tensor(weights)),
+        helper.make_node("MatMul", ["colour", "weights"], ["fc1"]),
+    ]
+    output = helper.make_tensor_value_info("fc1", TensorProto.FLOAT, [1, SFACE_SIZE])
+    return _model(nodes, [1, 3, 112, 112], [output], name="data")
+
+
 def landmark_model() -> onnx.ModelProto:
     """The shape of the packs' landmark models, which nothing here needs."""
     nodes = [
@@ -120,8 +200,8 @@ def landmark_model() -> onnx.ModelProto:
     return _model(nodes, ["batch", 3, 192, 192], [output])
 
 
-def _model(nodes: list[Any], shape: list[Any], outputs: list[Any]) -> onnx.ModelProto:
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)
+def _model(nodes: list[Any], shape: list[Any], outputs: list[Any], *, name: str = "image") -> onnx.ModelProto:
+    image = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
     graph = helper.make_graph(nodes, "tiny", [image], outputs)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
     model.ir_version = 8
