@@ -25,7 +25,6 @@ _LEAST_LIKELIHOOD = 0.5
 _LEAST_SHARE = 0.5
 _LEAST_LIGHT = 0.1
 _LEAST_CHROMA = 2.0
-_PLAIN_SHARE = 0.7
 _LEAST_AB, _MOST_AB = np.array([0, 3], np.float32), np.array([25, 35], np.float32)
 
 
@@ -81,7 +80,7 @@ def measure_skin_tone(sample: FaceSample, illumination: float | None) -> SkinTon
 
 
 def skin_pixels(sample: FaceSample) -> NDArray[np.bool_]:
-    """HxW bool: the pixels of cheeks and forehead that have the cheeks' colour.
+    """HxW bool: the pixels of cheeks and forehead that have the cheeks' colour: no hair, no gloss, no deep shade.
 
     Raises:
         Unmeasurable: nearly all of it lies under hair, glasses, a hat or a mask, or outside the picture.
@@ -104,17 +103,10 @@ def typology_angle(lab: FloatArray) -> float:
 
 
 def _shades(lab: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Median Lab (3,) of the darker third of pixels (N, 3), of those in plain light, and of the lighter third.
-
-    Plain light is the narrowest range of L* that holds most pixels: it leaves out highlights where there are some, and
-    shadows where there are some.
-    """
-    ordered = lab[lab[:, 0].argsort()]
-    kept = max(1, round(_PLAIN_SHARE * len(ordered)))
-    widths = ordered[kept - 1 :, 0] - ordered[: len(ordered) - kept + 1, 0]
-    plain, third = int(widths.argmin()), -(-len(ordered) // 3)
+    """Median Lab (3,) of the darker third of pixels (N, 3), of all, and of the lighter third."""
+    ordered, third = lab[lab[:, 0].argsort()], -(-len(lab) // 3)
     darker, median, lighter = (
-        as_float(np.median(part, axis=0)) for part in (ordered[:third], ordered[plain : plain + kept], ordered[-third:])
+        as_float(np.median(part, axis=0)) for part in (ordered[:third], ordered, ordered[-third:])
     )
     return darker, median, lighter
 

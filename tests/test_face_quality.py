@@ -151,6 +151,14 @@ def test_uniformity_is_the_overlap_of_the_cheeks_histograms_to_the_power_of_0_3(
     assert quality_of((image, points)).illumination == pytest.approx(0.5**0.3, abs=0.03)
 
 
+def test_cheeks_that_differ_by_little_are_evenly_lit() -> None:
+    points = posed()
+    image = painted(points)
+    left = geometry.fill((geometry.LEFT_CHEEK,), points, SIZE) > 128
+    image[left] += 4
+    assert (quality_of((image, points)).illumination or 0) > 0.9
+
+
 def test_even_light_is_even_on_a_small_face() -> None:
     points = posed(scale=2.4)
     assert (quality_of((painted(points), points)).illumination or 0) > 0.93
@@ -206,3 +214,10 @@ def test_a_box_without_pixels_has_no_sharpness(box: tuple[float, ...]) -> None:
     image = np.full((*SIZE, 3), BACKGROUND, np.uint8)
     with pytest.raises(Unmeasurable):
         sharpness(FaceSample.of_box(image, np.array(box, np.float32)))
+
+
+def test_a_mesh_gone_wrong_makes_no_large_sample() -> None:
+    points = np.random.default_rng(0).uniform(0, 2000, (468, 3)).astype(np.float32)
+    assert geometry.upright_length(points) < 400
+    sample = FaceSample.of(np.zeros((2000, 2000, 3), np.uint8), points)
+    assert max(sample.rgb.shape) < 400
