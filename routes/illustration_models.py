@@ -15,7 +15,7 @@ from service.illustrations import PageChoice, Result
 from service.image_io import ImageFormat
 from service.negotiation import preferred_image
 from service.slots import SlotSpecs, parse_box, parse_choice
-from service.storage import Template
+from service.tables import Template
 from utils import FloatArray
 
 NO_DIFFUSION = (
@@ -174,8 +174,15 @@ class TemplateAnswer(BaseModel):
     def of(cls, template: Template, *, brief: bool = False) -> TemplateAnswer:
         """`brief` leaves the hundreds of landmarks out."""
         slots = [Slot(**(brief_slot(slot) if brief else slot)) for slot in template.slots]
-        data = {**template.to_json(), "slots": slots}
-        return cls(**data, image_url=f"/templates/{template.id}/image")
+        return cls(
+            template_id=str(template.id),
+            name=template.name,
+            created_at=template.created_at,
+            width=template.width,
+            height=template.height,
+            image_url=f"/templates/{template.id}/image",
+            slots=slots,
+        )
 
 
 class TemplateUploaded(TemplateAnswer):

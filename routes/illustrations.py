@@ -23,7 +23,7 @@ from routes.illustration_models import (
 from routes.jobs import SUBMIT_ERRORS
 from service.books import KIND as BOOK
 from service.books import PHOTO, BookFormat, BookRequest
-from service.deps import IllustratorDep, Pool, StorageDep, SubmitJob, Timings, WebhookUrl
+from service.deps import IllustratorDep, Pool, StorageDep, SubmitJob, TemplatesDep, Timings, WebhookUrl
 from service.errors import (
     BadRequestError,
     ImageTooLargeError,
@@ -122,7 +122,9 @@ async def upload_template(
     file: Annotated[UploadFile, File(description="The page.")],
     illustrator: IllustratorDep,
     pool: Pool,
-    name: Annotated[str | None, Form(max_length=200, description="For people; not an id.")] = None,
+    name: Annotated[
+        str | None, Form(max_length=200, pattern=r"^[^\x00]*$", description="For people; not an id.")
+    ] = None,
     slots: Annotated[str | None, Form(description="JSON list of boxes or points. Default: found in the page.")] = None,
 ) -> TemplateUploaded:
     """Store a page with its face slots, to be personalised by id. Templates do not expire."""
@@ -132,15 +134,15 @@ async def upload_template(
 
 
 @router.get("/templates")
-def list_templates(storage: StorageDep) -> Templates:
+def list_templates(templates: TemplatesDep) -> Templates:
     """All templates, newest first."""
-    return Templates(templates=[TemplateAnswer.of(template, brief=True) for template in storage.templates()])
+    return Templates(templates=[TemplateAnswer.of(template, brief=True) for template in templates.newest_first()])
 
 
 @router.get("/templates/{template_id}")
-def get_template(template_id: UUID, storage: StorageDep) -> TemplateAnswer:
+def get_template(template_id: UUID, templates: TemplatesDep) -> TemplateAnswer:
     """A template with everything that is known of its slots."""
-    return TemplateAnswer.of(storage.template(template_id))
+    return TemplateAnswer.of(templates.get(template_id))
 
 
 @router.get("/templates/{template_id}/image", response_class=FileResponse)
@@ -161,9 +163,9 @@ async def correct_slots(
 
 
 @router.delete("/templates/{template_id}")
-def delete_template(template_id: UUID, storage: StorageDep) -> Deleted:
+def delete_template(template_id: UUID, templates: TemplatesDep) -> Deleted:
     """Remove a template at once."""
-    storage.delete_template(template_id)
+    templates.delete(template_id)
     return Deleted()
 
 

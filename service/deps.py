@@ -31,6 +31,7 @@ from service.result_cache import ResultCache
 from service.state import State
 from service.storage import LocalStorage
 from service.tables import Job
+from service.templates import TemplateStore
 from service.webhooks import check_webhook_url
 
 
@@ -73,7 +74,12 @@ async def get_storage(state: StateDep) -> LocalStorage:
     return state.storage
 
 
-async def get_models(state: StateDep) -> ModelStore:
+async def get_templates(state: StateDep) -> TemplateStore:
+    """The pages that are kept."""
+    return state.templates
+
+
+def get_models(state: StateDep) -> ModelStore:
     """The installed and known models."""
     return state.models
 
@@ -215,6 +221,7 @@ PasswordPool = Annotated[InferencePool, Depends(get_password_pool)]
 ProcessingDep = Annotated[ProcessingLog, Depends(get_processing)]
 CacheDep = Annotated[ResultCache, Depends(get_cache)]
 StorageDep = Annotated[LocalStorage, Depends(get_storage)]
+TemplatesDep = Annotated[TemplateStore, Depends(get_templates)]
 ModelStoreDep = Annotated[ModelStore, Depends(get_models)]
 Landmarks = Annotated[FaceLandmarks, Depends(get_landmarks)]
 Detector = Annotated[FaceDetector, Depends(get_detector)]

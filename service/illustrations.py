@@ -18,7 +18,9 @@ from personalizer import Identity, PersonalizedPage, PersonalizeOptions, Persona
 from service.errors import ImageUnreadableError, InvalidValueError, NoFaceSlotError, naming
 from service.image_io import DecodedImage, ImageFormat, decode_image, encode_image
 from service.slots import SlotChoice, SlotSpec, build_slot, build_slots, check_box
-from service.storage import LocalStorage, StoredFile, Template
+from service.storage import LocalStorage, StoredFile
+from service.tables import Template
+from service.templates import TemplateStore
 from utils import FloatArray, Stopwatch
 
 MIN_SIDE_PX = 32
@@ -54,9 +56,12 @@ class Result:
 class Illustrator:
     """The main job on files. Thread-safe."""
 
-    def __init__(self, *, personalizer: Personalizer, storage: LocalStorage, max_pixels: int) -> None:
+    def __init__(
+        self, *, personalizer: Personalizer, storage: LocalStorage, templates: TemplateStore, max_pixels: int
+    ) -> None:
         self.personalizer = personalizer
         self.storage = storage
+        self.templates = templates
         self.max_pixels = max_pixels
 
     def personalize(
@@ -100,7 +105,7 @@ class Illustrator:
             ServiceError: there is no such template, or the photo shows no child that could be drawn.
         """
         for template_id in template_ids:
-            self.storage.template(template_id)
+            self.templates.get(template_id)
         self.child(photo, face_box=face_box)
 
     def book_page(self, child: Identity, template_id: UUID, choice: PageChoice) -> DecodedImage:
@@ -127,9 +132,7 @@ class Illustrator:
             slots = build_slots(specs, page.rgb, self.personalizer)
         png = encode_image(page.rgb, format="png", alpha=page.alpha, dpi=page.dpi, icc_profile=page.icc_profile)
         height, width = page.rgb.shape[:2]
-        return self.storage.save_template(
-            png, name=name, size=(width, height), slots=[slot.to_json() for slot in slots]
-        )
+        return self.templates.add(png, name=name, size=(width, height), slots=[slot.to_json() for slot in slots])
 
     def correct_slots(self, template_id: UUID, specs: Sequence[SlotSpec]) -> Template:
         """Replace the slots of a template.
@@ -139,14 +142,12 @@ class Illustrator:
         """
         page, _ = self._page(template_id)
         slots = build_slots(specs, page.rgb, self.personalizer)
-        corrected = replace(self.storage.template(template_id), slots=tuple(slot.to_json() for slot in slots))
-        self.storage.update_template(corrected)
-        return corrected
+        return self.templates.replace_slots(template_id, [slot.to_json() for slot in slots])
 
     def _page(self, illustration: BinaryIO | UUID) -> tuple[DecodedImage, list[FaceSlot] | None]:
         """The page, and its slots where it is a template."""
         if isinstance(illustration, UUID):
-            template = self.storage.template(illustration)
+            template = self.templates.get(illustration)
             with self.storage.find_template_image(illustration).open("rb") as file:
                 image = decode_image(file, max_pixels=self.max_pixels, to_srgb=False)
             return image, [FaceSlot.from_json(slot) for slot in template.slots]

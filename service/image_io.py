@@ -107,6 +107,16 @@ def decode_image(
         raise ImageUnreadableError("The image is damaged or cut short. Send the complete file.") from error
 
 
+def read_size(data: BinaryIO) -> tuple[int, int]:
+    """Width and height of a stored picture, from its header.
+
+    Raises:
+        UnsupportedImageError, ImageUnreadableError: it is no picture, or its header is broken.
+    """
+    with _open(data, MAX_SIDE * MAX_SIDE) as image:
+        return image.size
+
+
 def encode_image(
     rgb: RGBImage,
     *,

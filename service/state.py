@@ -33,6 +33,7 @@ from service.result_cache import ResultCache
 from service.running_jobs import make_jobs, opened_database, running_jobs
 from service.shutdown import set_when_told_to_stop
 from service.storage import LocalStorage
+from service.templates import TemplateStore
 from service.tokens import AccessTokens
 
 logger = structlog.get_logger("start")
@@ -51,6 +52,7 @@ class State:
     settings: Settings
     pool: InferencePool
     storage: LocalStorage
+    templates: TemplateStore
     models: ModelStore
     landmarks: FaceLandmarks
     detector: FaceDetector
@@ -81,7 +83,12 @@ class State:
     @property
     def illustrator(self) -> Illustrator:
         """The main job on files."""
-        return Illustrator(personalizer=self.personalizer, storage=self.storage, max_pixels=self.settings.max_pixels)
+        return Illustrator(
+            personalizer=self.personalizer,
+            storage=self.storage,
+            templates=self.templates,
+            max_pixels=self.settings.max_pixels,
+        )
 
 
 @asynccontextmanager
@@ -128,12 +135,18 @@ async def _build(
         storage = LocalStorage(upload_dir=settings.upload_dir, output_dir=settings.output_dir)
     except OSError as error:
         raise StartError(f"UPLOAD_DIR or OUTPUT_DIR can't be made: {error}") from error
+    templates = TemplateStore(database, storage)
+    try:
+        await asyncio.to_thread(templates.adopt_pictures)
+    except ServiceError as error:
+        raise StartError(f"The templates can't be listed: {error.message}") from error
     landmarks, detector = await asyncio.to_thread(_load_engines, settings)
     pool = InferencePool(max_workers=settings.max_workers, max_queue=settings.max_queue)
     return State(
         settings=settings,
         pool=pool,
         storage=storage,
+        templates=templates,
         models=ModelStore(settings.models_dir),
         landmarks=landmarks,
         detector=detector,

@@ -51,41 +51,6 @@ class StoredFile:
         return MEDIA_TYPES[self.path.suffix.removeprefix(".")]
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A stored page. `slots` are face slots as `FaceSlot.to_json` writes them, best first."""
-
-    id: UUID
-    name: str | None
-    created_at: datetime
-    width: int
-    height: int
-    slots: tuple[dict[str, Any], ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As its record is written."""
-        return {
-            "template_id": str(self.id),
-            "name": self.name,
-            "created_at": self.created_at.isoformat(),
-            "width": self.width,
-            "height": self.height,
-            "slots": list(self.slots),
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Template:
-        """The reverse of `to_json`."""
-        return cls(
-            id=UUID(data["template_id"]),
-            name=data["name"],
-            created_at=datetime.fromisoformat(data["created_at"]),
-            width=data["width"],
-            height=data["height"],
-            slots=tuple(data["slots"]),
-        )
-
-
 class LocalStorage:
     """Safe from any thread and from several processes; blocking, so call it from a worker thread."""
 
@@ -187,43 +152,16 @@ class LocalStorage:
         """
         self.find(file_id).path.unlink(missing_ok=True)
 
-    def save_template(
-        self, png: bytes, *, name: str | None, size: tuple[int, int], slots: list[dict[str, Any]]
-    ) -> Template:
-        """Store a page with its slots. `size` is width and height in pixels.
+    def save_template_image(self, template_id: UUID, png: bytes) -> None:
+        """Store the picture of a template, a PNG. It does not expire.
 
         Raises:
             StorageFullError: nothing was left behind.
         """
-        template = Template(uuid4(), name, datetime.now(UTC), size[0], size[1], tuple(slots))
-        image = self._template_image(template.id)
-        self._write(image, lambda file: file.write(png))
-        try:
-            self.update_template(template)
-        except BaseException:
-            image.unlink(missing_ok=True)
-            raise
-        return template
-
-    def update_template(self, template: Template) -> None:
-        """Write the record of a template anew.
-
-        Raises:
-            StorageFullError: the former record still stands.
-        """
-        record = json.dumps(template.to_json(), allow_nan=False).encode()
-        self._write(self._template_record(template.id), lambda file: file.write(record))
-
-    def template(self, template_id: UUID) -> Template:
-        """The template with this id.
-
-        Raises:
-            NotFoundError: there is none.
-        """
-        try:
-            return Template.from_json(json.loads(self._template_record(template_id).read_bytes()))
-        except FileNotFoundError:
-            raise _no_template(template_id) from None
+        path = self._template_image(template_id)
+        with _refuse_when_full(), _partial_file(path) as partial:
+            _write_durably(partial, lambda file: file.write(png))
+            partial.replace(path)
 
     def find_template_image(self, template_id: UUID) -> Path:
         """The picture of a template, a PNG.
@@ -233,32 +171,29 @@ class LocalStorage:
         """
         path = self._template_image(template_id)
         if not path.is_file():
-            raise _no_template(template_id)
+            raise NotFoundError(f"There is no template {template_id}. GET /templates lists those there are.")
         return path
 
-    def templates(self) -> list[Template]:
-        """All templates, newest first."""
-        found: list[Template] = []
-        for record in self.upload_dir.glob(f"*{TEMPLATE_RECORD}"):
-            try:
-                found.append(Template.from_json(json.loads(record.read_bytes())))
-            except FileNotFoundError:  # deleted while we were listing
-                continue
-            except (ValueError, KeyError, TypeError):
-                logger.warning("template record is damaged and left out", file=record.name)
-        return sorted(found, key=lambda template: (template.created_at, template.id), reverse=True)
-
-    def delete_template(self, template_id: UUID) -> None:
-        """Remove a template: the record first, so that none stands without its picture.
-
-        Raises:
-            NotFoundError: there is none.
-        """
-        try:
-            self._template_record(template_id).unlink()
-        except FileNotFoundError:
-            raise _no_template(template_id) from None
+    def delete_template_image(self, template_id: UUID) -> None:
+        """Remove the picture of a template, if there is one, and the record that a former version kept beside it."""
         self._template_image(template_id).unlink(missing_ok=True)
+        self._template_record(template_id).unlink(missing_ok=True)
+
+    def template_images(self) -> dict[UUID, datetime]:
+        """The templates whose picture is stored, and since when."""
+        return {
+            UUID(path.name[:36]): datetime.fromtimestamp(_modified(path), UTC)
+            for path in self.upload_dir.glob(f"*{TEMPLATE_IMAGE}")
+            if _starts_with_uuid(path.name)
+        }
+
+    def former_template_record(self, template_id: UUID) -> dict[str, Any]:
+        """What a former version wrote beside the picture of a template; {} where there is nothing, or it is damaged."""
+        try:
+            record = json.loads(self._template_record(template_id).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
 
     def sweep(self, *, retention_hours: float) -> int:
         """Remove uploads and results older than this, and what killed processes left half-written; how many."""
@@ -310,10 +245,6 @@ def _write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
         write(file)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _no_template(template_id: UUID) -> NotFoundError:
-    return NotFoundError(f"There is no template {template_id}. GET /templates lists those there are.")
 
 
 @contextmanager

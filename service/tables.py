@@ -48,6 +48,7 @@ class Base(orm.DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: UtcDateTime,
         dict[str, Any]: sa.JSON(none_as_null=True),
+        list[dict[str, Any]]: sa.JSON(none_as_null=True),
         UUID: sa.Uuid,
     }
 
@@ -183,3 +184,18 @@ class ProcessingMetric(Base):
     total_ms: Mapped[float]
     stages: Mapped[dict[str, Any]]
     """Milliseconds by stage."""
+
+
+class Template(Base):
+    """A page that is kept, and its face slots. The picture is a file under the same id."""
+
+    __tablename__ = "templates"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str | None] = mapped_column(sa.String(200))
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    width: Mapped[int]
+    """Of the upright page, in pixels."""
+    height: Mapped[int]
+    slots: Mapped[list[dict[str, Any]]]
+    """As `FaceSlot.to_json` writes them, best first; none: they are looked for when the page is used."""

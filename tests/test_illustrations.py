@@ -330,7 +330,7 @@ def test_the_same_order_of_a_book_is_one_job(app_client: TestClient, photo: byte
     def order(**fields: str) -> Any:
         return app_client.post(
             "/personalize/book", files={"child_photo": ("c", photo)}, data={"template_ids": [template_id], **fields},
-            headers={"Idempotency-Key": f"order of {template_id}"},
+            headers={"Idempotency-Key": f"order-{template_id}"},
         )  # fmt: skip
 
     first = order()

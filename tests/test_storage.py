@@ -6,7 +6,6 @@ import os
 import resource
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -14,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from service.errors import NotFoundError
-from service.storage import LocalStorage, Template
+from service.storage import LocalStorage
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -45,7 +44,7 @@ def test_what_is_deleted_is_gone(storage: LocalStorage) -> None:
     file = storage.save_result(b"page", suffix="jpg")
     storage.delete(file.id)
     assert files(storage) == []
-    for call in (storage.find, storage.delete, storage.template, storage.delete_template, storage.find_template_image):
+    for call in (storage.find, storage.delete, storage.find_template_image):
         with pytest.raises(NotFoundError):
             call(file.id)
 
@@ -62,16 +61,19 @@ def test_a_write_that_fails_leaves_nothing(storage: LocalStorage) -> None:
 
 def test_uploads_and_results_expire_and_templates_stay(storage: LocalStorage) -> None:
     old, new = storage.save_result(b"old", suffix="png"), storage.save_upload(b"new", suffix="jpg")
-    template = storage.save_template(b"png", name=None, size=(4, 3), slots=[])
+    template_id = uuid4()
+    storage.save_template_image(template_id, b"png")
+    (storage.upload_dir / f"{template_id}_template.json").write_text("{}")
     strange = storage.upload_dir / "notes.png"
     strange.write_bytes(b"not ours")
     killed = storage.output_dir / f".{uuid4()}.png.0.partial"
     killed.write_bytes(b"half")
-    for path in (old.path, killed, strange, storage.find_template_image(template.id)):
+    for path in (old.path, killed, strange, storage.find_template_image(template_id)):
         age(path, hours=25)
     assert storage.sweep(retention_hours=24) == 2
     assert storage.find(new.id)
-    assert storage.template(template.id) == template
+    assert storage.find_template_image(template_id).read_bytes() == b"png"
+    assert storage.former_template_record(template_id) == {}
     assert strange.exists()
     assert not killed.exists()
 
@@ -81,20 +83,12 @@ def test_a_fresh_partial_file_is_left_to_its_writer(storage: LocalStorage) -> No
     assert storage.sweep(retention_hours=0.0001) == 0
 
 
-def test_templates_are_listed_newest_first_and_damaged_records_left_out(storage: LocalStorage) -> None:
-    first = storage.save_template(b"1", name="one", size=(4, 3), slots=[{"bbox": [0, 0, 1, 1]}])
-    second = storage.save_template(b"2", name=None, size=(4, 3), slots=[])
-    (storage.upload_dir / f"{uuid4()}_template.json").write_text("{")
-    assert storage.templates() == [second, first]
-
-
-def test_a_templates_record_survives_the_round_trip() -> None:
-    template = Template(uuid4(), "a", datetime.now(UTC), 10, 20, ({"score": 0.5},))
-    assert Template.from_json(template.to_json()) == template
-
-
-def test_a_template_is_deleted_with_its_picture(storage: LocalStorage) -> None:
-    storage.delete_template(storage.save_template(b"1", name=None, size=(4, 3), slots=[]).id)
+def test_a_template_is_deleted_with_what_a_former_version_kept(storage: LocalStorage) -> None:
+    template_id = uuid4()
+    storage.save_template_image(template_id, b"1")
+    (storage.upload_dir / f"{template_id}_template.json").write_text("{")
+    assert set(storage.template_images()) == {template_id}
+    storage.delete_template_image(template_id)
     assert files(storage) == []
 
 
@@ -103,14 +97,16 @@ def test_a_full_disk_is_said_and_leaves_nothing(storage: LocalStorage) -> None:
     code = f"""
 import resource, sys
 from pathlib import Path
+from uuid import uuid4
 from service.errors import StorageFullError
 from service.storage import LocalStorage
 storage = LocalStorage(upload_dir=Path({str(storage.upload_dir)!r}), output_dir=Path({str(storage.output_dir)!r}))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, {resource.getrlimit(resource.RLIMIT_FSIZE)[1]}))
 calls = [
     lambda: storage.save_result(b"x" * 5000, suffix="png"),
-    lambda: storage.save_template(b"x" * 5000, name=None, size=(1, 1), slots=[]),
-    lambda: storage.save_template(b"x", name=None, size=(1, 1), slots=[{{"palette": "x" * 5000}}]),
+    lambda: storage.save_template_image(uuid4(), b"x" * 5000),
+    lambda: storage.save_job_input(uuid4(), "photo", b"x" * 5000),
+    lambda: storage.save_job_result(uuid4(), lambda file: file.write(b"x" * 5000), ending="_book.zip"),
 ]
 for call in calls:
     try:
