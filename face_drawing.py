@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import cv2
@@ -113,14 +114,15 @@ class FaceDrawing:
         options: PersonalizeOptions,
         *,
         person: Callable[[RGBImage], FloatArray],
+        hands: Callable[[RGBImage, FloatArray, Frame], FloatArray | None],
         beside: Executor,
         watch: Stopwatch,
     ) -> None:
         """`page_mesh`: (468, 3) in page pixels. `person`: segments people in a picture (HxWx3 RGB to HxW 0..1).
 
-        `beside` lends threads for what can be done at the same time.
+        `hands`: see `HandsInFront.matte`. `beside` lends threads for what can be done at the same time.
         """
-        self._options, self._watch, self._beside = options, watch, beside
+        self._options, self._watch, self._beside, self._page_mesh = options, watch, beside, page_mesh
         self._photo, self._mesh = identity.photo_rgb, identity.mesh
         if _should_mirror(identity.mesh, page_mesh):
             width = identity.photo_rgb.shape[1]
@@ -131,6 +133,7 @@ class FaceDrawing:
             untouched = page_rgb, np.zeros(page_rgb.shape[:2], np.uint8)
             self._page, self._changed = toned if options.keep_skin_tone and toned else untouched
         self._measured = self._page
+        self._hands = partial(hands, page_rgb, page_mesh)
         outline = geometry.blend_shapes(self._mesh, page_mesh, options.likeness)
         if options.mode == "head":
             with watch.stage("head"):
@@ -138,13 +141,13 @@ class FaceDrawing:
                     self._photo, self._mesh, self._page, page_mesh, outline, person=person, stylize=self._stylize
                 )
                 self._changed = np.maximum(self._changed, changed)
+                self._lay_hands_over()
         face = longer_side(page_mesh)
         # Whole factors keep the shrunk drawing aligned with the page's pixels.
         scale = float(np.clip(np.ceil(_WORK_PX / face), 1, 8)) if face < _WORK_PX else min(1.0, _WORK_PX_MAX / face)
         self._work = Frame.around(page_mesh, 0.04, page_rgb.shape, scale)
         self._measure = Frame.around(page_mesh, 0.3, page_rgb.shape, _MEASURE_PX / face)
         self._face_px = face * scale
-        self._page_mesh = page_mesh
         self._target = self._work.place(outline)
 
     def draw(self) -> DrawnPage:
@@ -155,7 +158,7 @@ class FaceDrawing:
         with self._watch.stage("measure"):
             photo_light, clean = self._measure_photo(warped, zone)
             keep = np.maximum(detail * clean, self._features(inside_cm))
-            page_light, free, look = page_measures.result()
+            page_light, free, hands, look = page_measures.result()
             if self._options.mode == "head":
                 # The child's own hair hangs into the face and goes on outside it; the drawn hair and hat are gone.
                 keep, free = np.ones_like(keep), np.ones_like(free)
@@ -165,7 +168,16 @@ class FaceDrawing:
             face_lab = self._stylize(face_lab, self._face_px, look)
             face = rgb8_from_lab(face_lab)
         with self._watch.stage("blend"):
-            return self._put_back(face, inside_cm, free)
+            return self._put_back(face, inside_cm, np.minimum(free, 1 - hands))
+
+    def _lay_hands_over(self) -> None:
+        """Put hands in front of the face back, as the page had them, where its head made way for the child's."""
+        frame = Frame.around(self._page_mesh, 0.3, self._page.shape, 1.0)
+        hands = self._hands(frame)
+        if hands is not None:
+            region = self._page[frame.region]
+            mixed = region + hands[..., None] * (as_float(self._measured[frame.region]) - region)
+            self._page[frame.region] = (mixed + 0.5).astype(np.uint8)
 
     def _stylize(self, lab: FloatArray, face_px: float, look: styler.PageLook) -> FloatArray:
         style, strength, seed = self._options.style, self._options.strength, self._options.seed
@@ -196,8 +208,10 @@ class FaceDrawing:
         raster = geometry.MeshRaster(half.place(geometry.with_outer_ring(self._target)), half.shape)
         return [cv2.resize(field, (width, height)) for field in raster.interpolate(values)]
 
-    def _measure_page(self) -> tuple[FloatArray, FloatArray, styler.PageLook]:
-        """The page's light on bare skin, where the face is free of hair and hats (both in the work frame), its look."""
+    def _measure_page(self) -> tuple[FloatArray, FloatArray, FloatArray, styler.PageLook]:
+        """The page's light on bare skin, where the face is free of hair and hats, and where hands lie over it (all in
+        the work frame); its look.
+        """
         frame, mesh = self._measure, self._measure.place(self._page_mesh)
         crop = frame.cut(self._measured)
         lab = lab_from_rgb(crop)
@@ -207,10 +221,13 @@ class FaceDrawing:
         oval = geometry.fill((geometry.FACE_OVAL,), mesh, frame.shape) > 128
         face = bare_face(crop, mesh, skin)
         free = 1 - smoothstep((blur((oval & ~face).astype(np.float32), 0.8) - 0.3) / 0.4)
-        bare = skin * (oval & face & (features < 10) & (bridge < 10))
+        found = self._hands(frame)
+        hands = np.zeros(frame.shape, np.float32) if found is None else found
+        bare = skin * (oval & face & (hands < 0.1) & (features < 10) & (bridge < 10))
         light = styler.skin_light(crop, bare, _MEASURE_PX)
         look = styler.measure_look(lab, bare, (features > 128) & oval, _MEASURE_PX)
-        return frame.onto(self._work, light), frame.onto(self._work, free), look
+        light, free, hands = (frame.onto(self._work, field) for field in (light, free, hands))
+        return light, free, hands, look
 
     def _measure_photo(self, warped: RGBImage, zone: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The photo's light on bare skin, and where its detail is clean of hair (both in the work frame)."""

@@ -15,6 +15,7 @@ from face_drawing import DrawnPage, FaceDrawing, Identity, PersonalizeOptions
 from face_landmarks import FaceLandmarks, FaceMesh
 from face_regions import Frame, longer_side
 from face_slots import FaceSlot
+from hands_in_front import HandsInFront
 from service.errors import InvalidValueError, NoFaceDetectedError, NoFaceSlotError
 from skin_tone import exposure
 from utils import FloatArray, GrayImage, RGBImage, Stopwatch
@@ -47,6 +48,7 @@ class Personalizer:
         """`threads` help the callers' own: photo and page have nothing to do with each other until they meet."""
         self._detector = detector
         self._landmarks = landmarks
+        self._hands = HandsInFront()
         self.beside = ThreadPoolExecutor(threads, thread_name_prefix="beside")
         """For work beside the caller's. What runs there must not wait for more of it."""
 
@@ -111,8 +113,16 @@ class Personalizer:
             raise InvalidValueError(f"slot {slot_index} does not exist: the page has {len(slots)}, counted from 0.")
         watch, slot = Stopwatch(), slots[slot_index]
         page_mesh = face_slots.slot_mesh(slot)
-        person = self._landmarks.person_mask
-        drawing = FaceDrawing(identity, page_rgb, page_mesh, options, person=person, beside=self.beside, watch=watch)
+        drawing = FaceDrawing(
+            identity,
+            page_rgb,
+            page_mesh,
+            options,
+            person=self._landmarks.person_mask,
+            hands=self._hands.matte,
+            beside=self.beside,
+            watch=watch,
+        )
         drawn = drawing.draw()
         with watch.stage("quality"):
             quality, unavailable = self._quality(identity, drawn, slot)

@@ -7,6 +7,7 @@ reducing it at the end is what smooths every edge. Colours are "#rrggbb".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import TypeAlias
 
 import cv2
@@ -73,6 +74,20 @@ class Canvas:
         ramp = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
         self._pixels = np.broadcast_to(rgb(top) * (1 - ramp) + rgb(bottom) * ramp, (height, height, 3)).copy()
 
+    @classmethod
+    def over(cls, picture: NDArray[np.uint8]) -> Canvas:
+        """Start from a square picture: HxHx3 RGB."""
+        canvas = cls(len(picture), "#000000", "#000000")
+        size = canvas._pixels.shape[1::-1]
+        canvas._pixels = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), np.float32) / 255
+        return canvas
+
+    def copy(self) -> Canvas:
+        """The same picture, to be painted on separately."""
+        canvas = copy(self)
+        canvas._pixels = self._pixels.copy()
+        return canvas
+
     def mask(self, outline: Points, *, blur: float = 0.0, inside: Mask | None = None) -> Mask:
         """Coverage of a closed outline, its edge softened by a Gaussian of `blur` pixels, kept within another mask."""
         canvas = np.zeros(self._pixels.shape[:2], np.uint8)
@@ -80,6 +95,17 @@ class Canvas:
         cv2.fillPoly(canvas, [fixed], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
         coverage = soften(_coverage(canvas), blur)
         return coverage if inside is None else coverage * inside
+
+    def limb(self, path: ArrayLike, widths: Sequence[float]) -> Mask:
+        """Coverage of a round-ended limb along a smoothed path; `widths` in pixels, evenly spread along it."""
+        line = smooth(path, closed=False) * SUPERSAMPLING
+        width = np.interp(np.linspace(0, 1, len(line)), np.linspace(0, 1, len(widths)), widths) * SUPERSAMPLING
+        canvas = np.zeros(self._pixels.shape[:2], np.uint8)
+        fixed = np.round(line * 2**_SUBPIXEL_BITS).astype(np.int32)
+        for start, end, thickness in zip(fixed, fixed[1:], width[1:], strict=False):
+            across = max(1, round(float(thickness)))
+            cv2.line(canvas, start.tolist(), end.tolist(), 255, across, cv2.LINE_AA, _SUBPIXEL_BITS)
+        return _coverage(canvas)
 
     def paint(self, coverage: Mask, color: str, opacity: float = 1.0) -> None:
         """Lay a colour over what is there."""
@@ -155,6 +181,13 @@ class Canvas:
 
 def _coverage(drawn: NDArray[np.uint8]) -> Mask:
     return np.multiply(drawn, 1 / 255, dtype=np.float32)
+
+
+def grown(coverage: Mask, rim: float) -> Mask:
+    """The shape with a rim of that many page pixels around it."""
+    size = 2 * round(rim * SUPERSAMPLING) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    return np.asarray(cv2.dilate(coverage, disc), np.float32)
 
 
 def soften(coverage: Mask, blur: float) -> Mask:

@@ -20,9 +20,12 @@ import face_geometry as geometry
 from face_drawing import _should_mirror
 from face_landmarks import FaceLandmarks, five_points
 from face_regions import longer_side
+from face_slots import slot_mesh
 from illustration_styler import Blend, Style
 from personalizer import FaceSlot, Identity, PersonalizedPage, PersonalizeOptions, Personalizer
 from service.errors import InvalidValueError, NoFaceDetectedError, NoFaceSlotError
+from tests.drawn_hands import POSES, head_of, with_hands
+from tests.drawn_hands import STYLES as HAND_STYLES
 from tests.drawn_pages import PAGE_NAMES, detector, drawn_page, embedded_engines
 from utils import FloatArray, RGBImage, as_float, lab_from_rgb, shrink
 
@@ -320,6 +323,23 @@ def test_a_mitten_over_the_face_stays_in_front(
     assert kept.mean() > 0.93
     centre = slot.kps[:3].astype(int)
     assert all(result.mask[y, x] == 255 for x, y in centre)
+
+
+@pytest.mark.parametrize("mode", ["face", "head"])
+@pytest.mark.parametrize(("name", "pose", "style"), [
+    ("kite_hill", "over the mouth", "inked"),
+    ("treasure_island", "on the cheek", "painted"),
+    ("snowy_night", "over an eye", "fine lines"),
+])  # fmt: skip
+def test_a_bare_hand_over_the_face_stays_in_front(studio: Studio, name: str, pose: str, style: str, mode: str) -> None:
+    slot = studio.slots[name][0]
+    page, hand = with_hands(studio.pages[name], head_of(slot), POSES[pose], HAND_STYLES[style])
+    result = studio.draw(page, slot, mode=mode, keep_skin_tone=False)
+    oval = geometry.fill((geometry.FACE_OVAL,), slot_mesh(slot), page.shape[:2])
+    face = geometry.grow(oval, -0.06 * longer_side(slot_mesh(slot))) > 128
+    changed = np.abs(result.image_rgb.astype(int) - page).max(axis=2)
+    assert (changed[hand & face] < 8).mean() > 0.75
+    assert (result.mask[face & ~hand] == 255).mean() > 0.8
 
 
 # ---- what hangs over the photo's face
