@@ -9,7 +9,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from face_crops import warp_area
+from face_crops import similarity_2d, warp_area
 from service.errors import InvalidValueError
 from utils import FloatArray, RGBImage
 
@@ -152,21 +152,15 @@ def crop(image_rgb: RGBImage, matrix: FloatArray, size: int) -> RGBImage:
 
 
 def similarity(source: FloatArray, target: FloatArray) -> FloatArray:
-    """(2, 3) rotation, scale and shift that takes (N, 2) `source` nearest to `target` in least squares.
-
-    In complex numbers it is w = a z + b, whose solution is closed.
+    """As `face_crops.similarity_2d`, of points that come from outside.
 
     Raises:
         InvalidValueError: the points are not finite or all in one place.
     """
-    z, w = (points[:, 0].astype(np.float64) + 1j * points[:, 1] for points in (source, target))
-    z_mean, w_mean = z.mean(), w.mean()
-    spread = float(np.sum(np.abs(z - z_mean) ** 2))
+    spread = float(source.astype(np.float64).var(axis=0).sum())
     if not np.isfinite(spread) or spread < 1e-6:
         raise InvalidValueError("The five points of the face lie in one place or are not numbers.")
-    a = np.sum(np.conj(z - z_mean) * (w - w_mean)) / spread
-    b = w_mean - a * z_mean
-    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]], np.float32)
+    return similarity_2d(source, target)
 
 
 def roll_degrees(kps: FloatArray) -> float:

@@ -14,16 +14,13 @@ import numpy as np
 
 import face_geometry as geometry
 from face_crops import similarity_2d, warp_area
+from face_points import ARCFACE_POINTS
 from service.errors import ModelUnavailableError
 from utils import AnyArray, FloatArray, RGBImage
 
 LABELS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
 """Of the model's seven outputs, in their order."""
 _INPUT_PX = 112
-_ALIGNED_POINTS = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
-)
-"""Where the five points lie in the model's input: ArcFace's 112 px template."""
 
 _LIDS = (((160, 144), (159, 145), (158, 153)), ((385, 380), (386, 374), (387, 373)))  # left, right eye: upper, lower
 _BROWS = ((105, 66, 52, 65, 63, 107), (334, 296, 282, 295, 293, 336))
@@ -134,7 +131,7 @@ class ExpressionModel:
             image_rgb: HxWx3 uint8.
             kps: (5, 2) left eye, right eye, nose, left and right mouth corner as seen in the image.
         """
-        crop = warp_area(image_rgb, similarity_2d(kps, _ALIGNED_POINTS), _INPUT_PX)
+        crop = warp_area(image_rgb, similarity_2d(kps, ARCFACE_POINTS), _INPUT_PX)
         return dict(zip(LABELS, _probabilities(self._scores(crop)).tolist(), strict=True))
 
     def _scores(self, crop_rgb: RGBImage) -> FloatArray:

@@ -29,11 +29,14 @@ class ModelOut(BaseModel):
     about: str
     installed: bool
     files: list[ModelFileOut]
-    sha256: str | None = Field(description="Of the archive that it is downloaded as.")
+    sha256: str | None = Field(description="Of the archive that it is downloaded as, where it is one.")
     bytes: int | None = Field(description="Of the installed files, or of the download where it isn't installed.")
     licence: str
     commercial_use: Literal["yes", "no", "unclear"]
     urls: list[str] = Field(description="Where it is downloaded from, tried in this order.")
+    dimension: int | None = Field(description="Numbers in an embedding; null where that isn't known.")
+    threshold: float | None = Field(description="Least cosine of two faces of one person, inclusive.", examples=[0.4])
+    threshold_source: str | None = Field(description="Who says so; or, where there is none, what to set.")
     how_to_get: str | None = Field(
         description="The command that installs it; null where it is installed.",
         examples=["python main.py models pull buffalo_l"],

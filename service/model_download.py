@@ -157,7 +157,7 @@ def unpack_onnx(archive: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as bundle:
             members = _checked_members(bundle)
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             for name, info in members.items():
                 with bundle.open(info) as source, (folder / name).open("xb") as target:
                     shutil.copyfileobj(source, target, CHUNK_BYTES)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,25 +44,33 @@ EMBEDDED_MODELS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Download:
+    """One file to fetch, from the first of `urls` that gives it: a .zip of models, or one .onnx."""
+
+    file: str
+    urls: tuple[str, ...]
+    sha256: str | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """A downloadable model as models.toml states it.
 
     Attributes:
-        files: file names and their SHA-256 (hex).
+        files: the names of its .onnx files and their SHA-256 (hex), as far as they are published.
         dimension: numbers in one of its embeddings.
         threshold: least cosine of one person, inclusive.
-        threshold_source: who measured it, and at which rate of false matches.
+        threshold_source: who says so, and what is known of it.
     """
 
     name: str
     kind: str
     about: str
-    urls: tuple[str, ...]
+    downloads: tuple[Download, ...]
     licence: str
     commercial_use: CommercialUse
-    sha256: str | None = None
-    bytes: int | None = None
-    files: Mapping[str, str] | None = None
+    files: Mapping[str, str]
     dimension: int | None = None
     threshold: float | None = None
     threshold_source: str | None = None
@@ -81,8 +90,9 @@ class ModelStatus:
     """What a client may know of a model: no path of this machine.
 
     Attributes:
-        sha256: of the archive it is downloaded as.
+        sha256: of the archive it is downloaded as; None where there is none.
         bytes: of the installed files; of the download where it isn't installed.
+        dimension, threshold, threshold_source: as in `Profile`; None where they are not known.
         how_to_get: a command, or None where it is installed.
     """
 
@@ -97,6 +107,9 @@ class ModelStatus:
     commercial_use: CommercialUse
     urls: tuple[str, ...]
     how_to_get: str | None
+    dimension: int | None = None
+    threshold: float | None = None
+    threshold_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +135,21 @@ def locate_pack(model: str, models_dir: Path) -> Path | None:
 @cache
 def load_manifest(path: Path = MANIFEST) -> Mapping[str, Profile]:
     """The profiles of models.toml by name."""
-    return {
-        name: Profile(**{**entry, "name": name, "urls": tuple(entry["urls"])})
-        for name, entry in tomllib.loads(path.read_text(encoding="utf-8")).items()
-    }
+    entries = tomllib.loads(path.read_text(encoding="utf-8"))
+    return {name: _profile(name, entry) for name, entry in entries.items()}
+
+
+def _profile(name: str, entry: dict[str, Any]) -> Profile:
+    """One entry. The checksum of an .onnx that is fetched as it is stands in `downloads` only."""
+    downloads = tuple(Download(**{**part, "urls": tuple(part["urls"])}) for part in entry.pop("downloads"))
+    single = {part.file: part.sha256 for part in downloads if part.sha256 and part.file.endswith(".onnx")}
+    return Profile(**entry | {"name": name, "downloads": downloads, "files": single | entry.get("files", {})})
 
 
 def identify(weights: Path) -> tuple[str, Profile | None]:
     """The SHA-256 (hex) of a file of weights, and the first profile that it is published in."""
     sha256 = file_sha256(weights)
-    known = (profile for profile in load_manifest().values() if sha256 in (profile.files or {}).values())
+    known = (profile for profile in load_manifest().values() if sha256 in profile.files.values())
     return sha256, next(known, None)
 
 
@@ -169,12 +187,18 @@ class ModelStore:
         with self._installing(profile) as work:
             if self._is_sound(profile):
                 return self.models_dir / profile
-            archive = work / f"{profile}.zip"
-            digest = download(wanted.urls, archive, sha256=wanted.sha256, size=wanted.bytes, progress=progress)
-            try:
-                return self._install_zip(profile, archive, source=wanted.urls[0], archive_sha256=digest, work=work)
-            finally:
-                archive.unlink(missing_ok=True)
+            with _staging(work, profile) as staging:
+                staging.mkdir()
+                for part, report in zip(wanted.downloads, _reports(wanted.downloads, progress), strict=True):
+                    fetched = work / f"{profile}-{part.file}"
+                    digest = download(part.urls, fetched, sha256=part.sha256, size=part.bytes, progress=report)
+                    try:
+                        _unpack(fetched, staging, part.file)
+                    finally:
+                        fetched.unlink(missing_ok=True)
+                archive_sha256 = None if len(wanted.downloads) > 1 else digest
+                source = wanted.downloads[0].urls[0]
+                return self._install_staged(profile, staging, source=source, archive_sha256=archive_sha256)
 
     def pull_in_background(self, profile: str) -> threading.Thread:
         """Try `pull` once in a daemon thread. It delays neither start nor stop: what it got is continued next time."""
@@ -192,19 +216,18 @@ class ModelStore:
         """
         if not profile or Path(profile).name != profile or profile.startswith("."):
             raise ModelDownloadError(f"{profile!r} can't be the name of a folder.")
-        with self._installing(profile) as work:
+        with self._installing(profile) as work, _staging(work, profile) as staging:
+            staging.mkdir()
             if source.is_file():
-                return self._install_zip(
-                    profile, source, source=source.name, archive_sha256=file_sha256(source), work=work
-                )
+                unpack_onnx(source, staging)
+                digest = file_sha256(source)
+                return self._install_staged(profile, staging, source=source.name, archive_sha256=digest)
             onnx_files = sorted(source.glob("*.onnx")) if source.is_dir() else []
             if not onnx_files:
                 raise ModelDownloadError(f"{source} is neither a zip nor a folder with .onnx files.")
-            with _staging(work, profile) as staging:
-                staging.mkdir()
-                for file in onnx_files:
-                    shutil.copyfile(file, staging / file.name)
-                return self._install_staged(profile, staging, source=source.name, archive_sha256=None)
+            for file in onnx_files:
+                shutil.copyfile(file, staging / file.name)
+            return self._install_staged(profile, staging, source=source.name, archive_sha256=None)
 
     def verify(self, profile: str) -> list[FileCheck]:
         """Hash the installed files of a pack against the published checksums, or those of the first download.
@@ -224,7 +247,7 @@ class ModelStore:
 
     def _published(self, name: str) -> Mapping[str, str]:
         profile = self.profiles.get(name)
-        return (profile.files or {}) if profile else {}
+        return profile.files if profile else {}
 
     def _is_sound(self, profile: str) -> bool:
         return self.find(profile) is not None and all(check.state == "ok" for check in self.verify(profile))
@@ -236,11 +259,6 @@ class ModelStore:
             logger.info("The face pack %s is installed (%s). Restart the service to use it.", profile, licence)
         except (ModelDownloadError, NotFoundError) as error:
             logger.warning("%s Get it later with `%s`.", error.message, self.how_to_get(profile))
-
-    def _install_zip(self, profile: str, archive: Path, *, source: str, archive_sha256: str, work: Path) -> Path:
-        with _staging(work, profile) as staging:
-            unpack_onnx(archive, staging)
-            return self._install_staged(profile, staging, source=source, archive_sha256=archive_sha256)
 
     def _install_staged(self, profile: str, staging: Path, *, source: str, archive_sha256: str | None) -> Path:
         """Check the files, record them, and let the folder appear by one rename."""
@@ -290,6 +308,7 @@ class ModelStore:
 
     def _pack_status(self, name: str, profile: Profile | None) -> ModelStatus:
         folder = self.find(name)
+        downloads = profile.downloads if profile else ()
         model_files = _installed_files(folder) if folder else _published_files(profile)
         sizes = [file.bytes for file in model_files if file.bytes is not None]
         return ModelStatus(
@@ -298,12 +317,15 @@ class ModelStore:
             about=profile.about if profile else "a pack of your own",
             installed=folder is not None,
             files=model_files,
-            sha256=profile.sha256 if profile else None,
-            bytes=sum(sizes) if folder else (profile.bytes if profile else None),
+            sha256=downloads[0].sha256 if len(downloads) == 1 else None,
+            bytes=sum(sizes) if folder else _total_bytes(downloads),
             licence=profile.licence if profile else "not known: this pack is not in the manifest",
             commercial_use=profile.commercial_use if profile else "unclear",
-            urls=profile.urls if profile else (),
+            urls=tuple(url for part in downloads for url in part.urls),
             how_to_get=None if folder else self.how_to_get(name),
+            dimension=profile.dimension if profile else None,
+            threshold=profile.threshold if profile else None,
+            threshold_source=profile.threshold_source if profile else "not known: set FACE_MATCH_THRESHOLD",
         )
 
 
@@ -316,6 +338,32 @@ def _staging(work: Path, profile: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unpack(fetched: Path, staging: Path, name: str) -> None:
+    """Put what was fetched as `name` among the staged files."""
+    if name.endswith(".onnx"):
+        fetched.replace(staging / name)
+    else:
+        unpack_onnx(fetched, staging)
+
+
+def _total_bytes(downloads: Sequence[Download]) -> int | None:
+    sizes = [part.bytes for part in downloads if part.bytes is not None]
+    return sum(sizes) if sizes and len(sizes) == len(downloads) else None
+
+
+def _reports(downloads: Sequence[Download], progress: Progress | None) -> list[Progress | None]:
+    """For each download what tells the bytes of it and of those before, and the total of all."""
+    if progress is None or len(downloads) == 1:
+        return [progress] * len(downloads)
+    total = _total_bytes(downloads)
+    before = accumulate((part.bytes or 0 for part in downloads[:-1]), initial=0)
+    return [_shifted(progress, so_far, total) for so_far in before]
+
+
+def _shifted(progress: Progress, so_far: int, total: int | None) -> Progress:
+    return lambda done, _: progress(so_far + done, total)
 
 
 def _recorded(folder: Path) -> Mapping[str, Mapping[str, Any]]:
@@ -359,7 +407,7 @@ def _installed_files(folder: Path) -> tuple[ModelFile, ...]:
 
 
 def _published_files(profile: Profile | None) -> tuple[ModelFile, ...]:
-    published = (profile.files or {}) if profile else {}
+    published = profile.files if profile else {}
     return tuple(ModelFile(name, sha256, None) for name, sha256 in published.items())
 
 

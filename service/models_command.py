@@ -62,6 +62,9 @@ def _details(status: ModelStatus) -> str:
         escape(status.about),
         f"Licence: {escape(status.licence)}. Commercial use: {status.commercial_use}.",
     ]
+    if status.dimension:
+        one_person = f"one person from cosine {status.threshold} on ({escape(status.threshold_source or '')})"
+        lines.append(f"Embeddings: {status.dimension} numbers; {one_person}.")
     if status.how_to_get:
         lines.append(f"Get it: {escape(status.how_to_get)}")
     return "\n".join(lines) + "\n"

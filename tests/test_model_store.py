@@ -17,7 +17,16 @@ from rich.console import Console
 
 from service import model_download
 from service.errors import ModelDownloadError, NotFoundError
-from service.model_store import EMBEDDED_MODELS, LOCK_NAME, ModelStore, Profile, load_manifest, locate_pack
+from service.model_store import (
+    EMBEDDED_MODELS,
+    LOCK_NAME,
+    Download,
+    ModelStore,
+    Profile,
+    identify,
+    load_manifest,
+    locate_pack,
+)
 from service.models_command import run
 
 FILES = {"det.onnx": b"detector" * 20_000, "rec.onnx": bytes(range(256)) * 2_000}
@@ -94,14 +103,21 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def store_of(folder: Path, *urls: str, **changes: Any) -> ModelStore:
-    facts: dict[str, Any] = {
-        "sha256": ARCHIVE_SHA256,
-        "bytes": len(ARCHIVE),
-        "files": HASHES,
-        "licence": "for tests",
-        "commercial_use": "no",
-    }
-    profile = Profile(name="pack", kind="face pack", about="two files", urls=urls, **(facts | changes))
+    facts: dict[str, Any] = {"sha256": ARCHIVE_SHA256, "bytes": len(ARCHIVE)} | changes
+    hashes = facts.pop("files", HASHES)
+    return store_with(folder, Download("pack.zip", urls, **facts), files=hashes)
+
+
+def store_with(folder: Path, *downloads: Download, files: Mapping[str, str]) -> ModelStore:
+    profile = Profile(
+        name="pack",
+        kind="face pack",
+        about="two files",
+        downloads=downloads,
+        files=files,
+        licence="for tests",
+        commercial_use="no",
+    )
     return ModelStore(folder / "models", profiles={"pack": profile})
 
 
@@ -228,7 +244,7 @@ def test_an_archive_with_tricks_is_refused(
     tmp_path: Path, release: Release, files: dict[str, bytes], sentence: str
 ) -> None:
     release.files["pack.zip"] = zipped(files)
-    store = store_of(tmp_path, release.url("pack.zip"), sha256=None, bytes=None, files=None)
+    store = store_of(tmp_path, release.url("pack.zip"), sha256=None, bytes=None, files={})
     with pytest.raises(ModelDownloadError, match=sentence):
         store.pull("pack")
     assert nothing_installed(store)
@@ -239,7 +255,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
     tmp_path: Path, release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_download, "MAX_BYTES", 600_000)
-    store = store_of(tmp_path, release.url("bomb.zip"), sha256=None, bytes=None, files=None)
+    store = store_of(tmp_path, release.url("bomb.zip"), sha256=None, bytes=None, files={})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:
         bundle.writestr("det.onnx", bytes(1_000_000))
@@ -251,7 +267,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
 
 def test_what_is_not_a_zip_is_refused(tmp_path: Path, release: Release) -> None:
     release.files["pack.zip"] = b"<html>moved</html>"
-    store = store_of(tmp_path, release.url("pack.zip"), sha256=None, bytes=None, files=None)
+    store = store_of(tmp_path, release.url("pack.zip"), sha256=None, bytes=None, files={})
     with pytest.raises(ModelDownloadError, match="not a zip"):
         store.pull("pack")
     assert nothing_installed(store)
@@ -264,7 +280,7 @@ def test_folders_inside_the_archive_are_flattened(tmp_path: Path, release: Relea
 
 
 def test_an_unpublished_checksum_is_recorded_at_first_download_and_held_to(tmp_path: Path, release: Release) -> None:
-    store = store_of(tmp_path, release.url("pack.zip"), sha256=None, files=None)
+    store = store_of(tmp_path, release.url("pack.zip"), sha256=None, files={})
     folder = store.pull("pack")
     assert {(check.state, check.reference) for check in store.verify("pack")} == {("ok", "first download")}
     (folder / "rec.onnx").write_bytes(b"other")
@@ -361,14 +377,55 @@ def test_status_names_no_path_and_tells_how_to_get_what_is_missing(tmp_path: Pat
     assert str(tmp_path) not in repr(store.status())
 
 
+def singles(release: Release) -> list[Download]:
+    """The two models as files of their own, the first with a mirror that is gone."""
+    release.files |= FILES
+    return [
+        Download("det.onnx", (release.url("gone.onnx"), release.url("det.onnx")), HASHES["det.onnx"], 160_000),
+        Download("rec.onnx", (release.url("rec.onnx"),), HASHES["rec.onnx"], 512_000),
+    ]
+
+
+def test_models_are_fetched_one_by_one_where_there_is_no_archive(tmp_path: Path, release: Release) -> None:
+    store = store_with(tmp_path, *singles(release), files=HASHES)
+    assert store.status()[0].bytes == 672_000
+    seen: list[tuple[int, int | None]] = []
+    folder = store.pull("pack", lambda done, total: seen.append((done, total)))
+    assert {file.name: file.read_bytes() for file in folder.glob("*.onnx")} == FILES
+    assert seen == sorted(seen)
+    assert seen[-1] == (672_000, 672_000)
+    assert [(check.state, check.reference) for check in store.verify("pack")] == [("ok", "published")] * 2
+    assert [file.name for file in (store.models_dir / ".downloads").iterdir()] == ["pack.lock"]
+
+
+def test_half_of_such_a_pack_is_none(tmp_path: Path, release: Release) -> None:
+    store = store_with(tmp_path, *singles(release), files=HASHES)
+    release.files["rec.onnx"] = bytes(512_000)
+    with pytest.raises(ModelDownloadError, match="SHA-256"):
+        store.pull("pack")
+    assert nothing_installed(store)
+
+
 def test_the_shipped_manifest_is_whole() -> None:
     profiles = load_manifest()
-    assert list(profiles) == ["buffalo_l", "buffalo_s", "antelopev2"]
+    assert list(profiles) == ["buffalo_l", "buffalo_s", "antelopev2", "permissive"]
     for profile in profiles.values():
-        assert all(url.startswith("https://") for url in profile.urls)
-        hashes = [profile.sha256, *(profile.files or {}).values()]
+        assert all(url.startswith("https://") for part in profile.downloads for url in part.urls)
+        hashes = [*(part.sha256 for part in profile.downloads), *profile.files.values()]
         assert all(sha256 is None or len(bytes.fromhex(sha256)) == 32 for sha256 in hashes)
-        assert profile.commercial_use == "no"
+        assert profile.commercial_use == ("yes" if profile.name == "permissive" else "no")
+        assert profile.dimension == (128 if profile.name == "permissive" else 512)
+        assert profile.threshold is not None
+        assert profile.threshold_source
+
+
+def test_weights_are_known_by_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "renamed.onnx"
+    file.write_bytes(FILES["rec.onnx"])
+    assert identify(file) == (HASHES["rec.onnx"], None)
+    store = store_with(tmp_path, files=HASHES)
+    monkeypatch.setattr("service.model_store.load_manifest", lambda: store.profiles)
+    assert identify(file) == (HASHES["rec.onnx"], store.profiles["pack"])
 
 
 def test_a_pack_is_found_by_name_or_path_and_only_with_models_in_it(tmp_path: Path) -> None:
@@ -408,7 +465,7 @@ class TestCommand:
         assert "det.onnx: CHANGED" in text
 
     def test_an_unpublished_checksum_is_said_to_be_so(self, tmp_path: Path, release: Release) -> None:
-        store = store_of(tmp_path, release.url("pack.zip"), sha256=None, files=None)
+        store = store_of(tmp_path, release.url("pack.zip"), sha256=None, files={})
         store.pull("pack")
         code, text = self.run(store, "verify")
         assert code == 0

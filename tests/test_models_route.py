@@ -34,7 +34,15 @@ def test_every_model_says_whether_it_is_installed_its_licence_and_how_to_get_it(
     assert "non-commercial" in missing["licence"]
     assert missing["commercial_use"] == "no"
     assert {file["name"] for file in missing["files"]} >= {"det_10g.onnx", "w600k_r50.onnx"}
+    assert (missing["dimension"], missing["threshold"]) == (512, 0.4)
+    free = models["permissive"]
+    assert free["commercial_use"] == "yes"
+    assert free["licence"] == "YuNet: MIT; SFace: Apache-2.0"
+    assert (free["dimension"], free["threshold"]) == (128, 0.363)
+    assert "LFW" in free["threshold_source"]
     own = models["built"]
+    assert own["threshold"] is None
+    assert "FACE_MATCH_THRESHOLD" in own["threshold_source"]
     assert own["installed"] is True
     assert own["how_to_get"] is None
     assert own["commercial_use"] == "unclear"
