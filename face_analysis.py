@@ -20,7 +20,7 @@ from face_regions import longer_side
 from face_sample import FaceSample, Findings, Unmeasurable
 from facial_expression import ExpressionModel, MeshExpression, mesh_expression
 from skin_measurement import SkinTone, measure_skin_tone
-from utils import FloatArray, RGBImage
+from utils import FloatArray, RGBImage, as_float
 
 _LEAST_PRESENCE = 0.5
 _LEAST_FACE_PX = 40  # of length; at 28 the shape's errors are twice those at 36, and grow fast
@@ -89,7 +89,12 @@ class FaceAnalysis:
 
 
 def analyze_face(
-    image_rgb: RGBImage, mesh: FaceMesh | None, bbox: FloatArray, *, expression_model: ExpressionModel | None = None
+    image_rgb: RGBImage,
+    mesh: FaceMesh | None,
+    bbox: FloatArray,
+    *,
+    scale: float = 1.0,
+    expression_model: ExpressionModel | None = None,
 ) -> FaceAnalysis:
     """Measure one face.
 
@@ -97,13 +102,14 @@ def analyze_face(
         image_rgb: HxWx3 uint8 RGB, upright.
         mesh: the face's mesh in pixels of the picture; without it only the sharpness can be measured.
         bbox: (4,) x1, y1, x2, y2 in pixels.
+        scale: pixels of `image_rgb` per pixel of the picture that it was reduced from; `landmarks_68` and the
+            resolution are in pixels of that one.
         expression_model: gives probabilities of expressions.
     """
     if mesh is None or mesh.presence < _LEAST_PRESENCE or not longer_side(mesh.points) > 1:
         return _analyze_box(image_rgb, bbox)
     points, pose = mesh.points, geometry.head_pose(mesh.points)
-
-    frontal = geometry.frontal(points)
+    full_size, frontal = as_float(points / scale), geometry.frontal(points)
 
     def shape(most_yaw: float, most_pitch: float) -> FloatArray:
         _check_visible(points, image_rgb.shape)
@@ -112,7 +118,7 @@ def analyze_face(
 
     findings = Findings()
     sample = FaceSample.of(image_rgb, points)
-    quality = measure_quality(sample, points, pose, findings)
+    quality = measure_quality(sample, full_size, pose, findings)
     skin_tone = findings.take(lambda: measure_skin_tone(sample, quality.illumination), "skin_tone")
     if skin_tone is not None and skin_tone.confidence is None:
         findings.unavailable["skin_tone.confidence"] = findings.unavailable["quality.illumination"]
@@ -121,7 +127,7 @@ def analyze_face(
     )
     emotions = expression_model.emotions(image_rgb, mesh.kps) if expression_model else None
     return FaceAnalysis(
-        landmarks_68=landmarks_68(points),
+        landmarks_68=landmarks_68(full_size),
         pose=Pose(pose.yaw, pose.pitch, pose.roll),
         quality=quality,
         symmetry_score=findings.take(lambda: symmetry(shape(_MOST_YAW, _ANY_TURN)), "symmetry_score"),

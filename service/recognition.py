@@ -82,7 +82,12 @@ class FaceRecognition:
     """Finds, embeds and measures the faces of what clients send. Thread-safe."""
 
     def __init__(
-        self, detector: FaceDetector, landmarks: FaceLandmarks, *, max_pixels: int, det_threshold: float
+        self,
+        detector: FaceDetector,
+        landmarks: FaceLandmarks,
+        *,
+        max_pixels: int,
+        det_threshold: float,
     ) -> None:
         self.detector = detector
         self.landmarks = landmarks
@@ -157,11 +162,7 @@ class FaceRecognition:
             with clock.stage("mesh"):
                 mesh = face.mesh or self.landmarks.mesh(seen.rgb, face.kps)
             with clock.stage("analyze"):
-                analysis = analyze_face(seen.rgb, mesh, face.bbox)
-            points = analysis.landmarks_68
-            if points is not None:
-                analysis = replace(analysis, landmarks_68=points / np.float32(seen.scale))
-            analyses[index] = analysis
+                analyses[index] = analyze_face(seen.rgb, mesh, face.bbox, scale=seen.scale)
         return analyses
 
 

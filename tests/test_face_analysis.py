@@ -19,7 +19,7 @@ from face_landmarks import FaceLandmarks, FaceMesh
 from face_quality import Quality
 from face_regions import longer_side
 from facial_expression import LABELS, ExpressionModel
-from tests.heads import as_mesh, flattened, lit_sideways, painted, posed, relit, resized
+from tests.heads import SIZE, as_mesh, flattened, lit_sideways, painted, posed, relit, resized
 from tests.test_facial_expression import corner_model, speaking
 from utils import FloatArray, RGBImage
 
@@ -146,6 +146,16 @@ def test_no_mesh_and_no_picture_is_too_strange(image: RGBImage, points: FloatArr
     assert_every_gap_has_a_reason(found)
     for name, value in leaves(found):
         assert not isinstance(value, float) or np.isfinite(value), name
+
+
+def test_points_and_resolution_are_those_of_the_picture_before_it_was_reduced() -> None:
+    full, half = posed(scale=24), posed(scale=12)
+    found, reduced = analysis_of(full), analysis_of(half, scale=0.5)
+    assert reduced.quality.resolution == pytest.approx(found.quality.resolution, abs=1e-3)
+    assert found.landmarks_68 is not None
+    assert reduced.landmarks_68 is not None
+    middle = np.array([SIZE[1], SIZE[0]]) / 2  # where `posed` has the head's origin at any scale
+    np.testing.assert_allclose(reduced.landmarks_68 - 2 * middle, found.landmarks_68 - middle, atol=0.01)
 
 
 # ---- expression
