@@ -34,6 +34,9 @@ logger = structlog.get_logger("jobs")
 
 QUEUE_POLL_S = 0.2
 """How often DBOS looks for jobs: 2 % of a core where there is nothing to do."""
+AHEAD = 8
+"""Jobs per running one that wait in a process that has the queue for itself: most are shorter than QUEUE_POLL_S. With
+others none wait: one of them may be idle."""
 OUTBOX_POLL_S = 1.0
 OUTBOX_BATCH = 100
 BEAT_S = 2.0
@@ -366,9 +369,11 @@ class DbosQueue:
             )
             DBOS.launch()
             DBOS.register_queue(
-                DBOS_QUEUE, worker_concurrency=runner.concurrent, polling_interval_sec=QUEUE_POLL_S,
+                DBOS_QUEUE,
+                worker_concurrency=runner.concurrent * (AHEAD if url.get_backend_name() == "sqlite" else 1),
+                polling_interval_sec=QUEUE_POLL_S,
                 on_conflict="always_update",
-            )  # fmt: skip
+            )
         except BaseException:
             self.close()
             raise
