@@ -233,7 +233,7 @@ async def me(user_id: CurrentUser, accounts: AccountsDep) -> Profile:
 
 @router.delete("/me", responses=USER_ERRORS)
 async def delete_account(user_id: CurrentUser, owner: Owner, accounts: AccountsDep, state: StateDep) -> Done:
-    """Remove the account with its logins, keys, jobs and cached results."""
+    """Remove the account with its logins, keys, jobs, templates and cached results."""
     await run_in_threadpool(state.forget, owner)
     await run_in_threadpool(accounts.delete, user_id)
     return Done()

@@ -23,7 +23,7 @@ from routes.illustration_models import (
 from routes.jobs import SUBMIT_ERRORS
 from service.books import KIND as BOOK
 from service.books import PHOTO, BookFormat, BookRequest
-from service.deps import IllustratorDep, Pool, StorageDep, SubmitJob, TemplatesDep, Timings, WebhookUrl
+from service.deps import IllustratorDep, Owner, Pool, StorageDep, SubmitJob, TemplatesDep, Timings, WebhookUrl
 from service.errors import (
     BadRequestError,
     ImageTooLargeError,
@@ -60,6 +60,7 @@ async def personalize(
     face_box: FaceBoxChoice,
     illustrator: IllustratorDep,
     pool: Pool,
+    owner: Owner,
     timings: Timings,
     illustration: Annotated[UploadFile | None, File(description="The page, unless `template_id` is given.")] = None,
     template_id: Annotated[UUID | None, Form(description="A stored page, instead of `illustration`.")] = None,
@@ -67,7 +68,9 @@ async def personalize(
 ) -> Personalized | Response:
     """Draw the child into the page. With `Accept: image/png` (or jpeg, webp) the answer is the picture itself."""
     page = _one_page(illustration, template_id)
-    result = await pool.run(illustrator.personalize, child_photo.file, page, choice=choice, face_box=face_box)
+    result = await pool.run(
+        illustrator.personalize, child_photo.file, page, owner=owner, choice=choice, face_box=face_box
+    )
     timings.update(result.timings_ms)
     if preferred_image(accept) is None:
         return Personalized.of(result)
@@ -84,6 +87,7 @@ async def personalize_book(
     illustrator: IllustratorDep,
     pool: Pool,
     submit: SubmitJob,
+    owner: Owner,
     format: Annotated[  # noqa: A002 - the API's word
         BookFormat, Form(description="pdf; or a ZIP of PNG (zip or png), jpeg or webp files.")
     ] = "zip",
@@ -93,7 +97,7 @@ async def personalize_book(
 
     A photo without a face and an unknown template are refused at once; nothing is kept then.
     """
-    await pool.run(illustrator.check_book, child_photo.file, template_ids, face_box=face_box)
+    await pool.run(illustrator.check_book, child_photo.file, template_ids, owner=owner, face_box=face_box)
     await child_photo.seek(0)
     box = None if face_box is None else face_box.tolist()
     request = BookRequest(template_ids=template_ids, choice=choice, format=format, face_box=box)
@@ -122,6 +126,7 @@ async def upload_template(
     file: Annotated[UploadFile, File(description="The page.")],
     illustrator: IllustratorDep,
     pool: Pool,
+    owner: Owner,
     name: Annotated[
         str | None, Form(max_length=200, pattern=r"^[^\x00]*$", description="For people; not an id.")
     ] = None,
@@ -129,26 +134,26 @@ async def upload_template(
 ) -> TemplateUploaded:
     """Store a page with its face slots, to be personalised by id. Templates do not expire."""
     specs = None if slots is None else parse_specs(slots)
-    template = await pool.run(illustrator.add_template, file.file, name=name, specs=specs)
+    template = await pool.run(illustrator.add_template, file.file, owner=owner, name=name, specs=specs)
     return TemplateUploaded.of(template)
 
 
 @router.get("/templates")
-def list_templates(templates: TemplatesDep) -> Templates:
-    """All templates, newest first."""
-    return Templates(templates=[TemplateAnswer.of(template, brief=True) for template in templates.newest_first()])
+def list_templates(templates: TemplatesDep, owner: Owner) -> Templates:
+    """Your templates and those of the service, newest first."""
+    return Templates(templates=[TemplateAnswer.of(template, brief=True) for template in templates.newest_first(owner)])
 
 
 @router.get("/templates/{template_id}")
-def get_template(template_id: UUID, templates: TemplatesDep) -> TemplateAnswer:
+def get_template(template_id: UUID, templates: TemplatesDep, owner: Owner) -> TemplateAnswer:
     """A template with everything that is known of its slots."""
-    return TemplateAnswer.of(templates.get(template_id))
+    return TemplateAnswer.of(templates.get(template_id, owner))
 
 
 @router.get("/templates/{template_id}/image", response_class=FileResponse)
-def get_template_image(template_id: UUID, storage: StorageDep) -> FileResponse:
+def get_template_image(template_id: UUID, templates: TemplatesDep, storage: StorageDep, owner: Owner) -> FileResponse:
     """The page itself, as PNG."""
-    path = storage.find_template_image(template_id)
+    path = storage.find_template_image(templates.get(template_id, owner).id)
     return FileResponse(
         path, media_type="image/png", filename=path.name, headers={"Cache-Control": "private, no-cache"}
     )
@@ -156,16 +161,17 @@ def get_template_image(template_id: UUID, storage: StorageDep) -> FileResponse:
 
 @router.put("/templates/{template_id}/slots", max_body_size=JSON_LIMIT)
 async def correct_slots(
-    template_id: UUID, correction: SlotsCorrection, illustrator: IllustratorDep, pool: Pool
+    template_id: UUID, correction: SlotsCorrection, illustrator: IllustratorDep, pool: Pool, owner: Owner
 ) -> TemplateAnswer:
-    """Replace the slots of a template."""
-    return TemplateAnswer.of(await pool.run(illustrator.correct_slots, template_id, correction.slots))
+    """Replace the slots of one of your templates."""
+    corrected = await pool.run(illustrator.correct_slots, template_id, correction.slots, owner=owner)
+    return TemplateAnswer.of(corrected)
 
 
 @router.delete("/templates/{template_id}")
-def delete_template(template_id: UUID, templates: TemplatesDep) -> Deleted:
-    """Remove a template at once."""
-    templates.delete(template_id)
+def delete_template(template_id: UUID, templates: TemplatesDep, owner: Owner) -> Deleted:
+    """Remove one of your templates at once."""
+    templates.delete(template_id, owner=owner)
     return Deleted()
 
 

@@ -65,6 +65,13 @@ class Principal:
 
 
 ANONYMOUS = Principal("anonymous", "")
+SERVICE_OWNER = "service"
+"""Owns what is made while the service is open, or with a key of API_KEY: keys can be exchanged, and it stays."""
+
+
+def owner_of(principal: Principal) -> str:
+    """Whose jobs, templates and cached results a principal's are."""
+    return f"user:{principal.id}" if principal.kind == "user" else SERVICE_OWNER
 
 
 class Verifier(Protocol):

@@ -12,7 +12,6 @@ from uuid import UUID
 import numpy as np
 from pydantic import BaseModel
 
-from personalizer import Identity
 from service.errors import naming
 from service.illustrations import SUFFIXES, Illustrator, PageChoice
 from service.image_io import DecodedImage, ImageFormat, append_pdf_page, encode_image
@@ -44,6 +43,7 @@ def make_book(run: JobRun, *, illustrator: Illustrator) -> JobResult:
     face_box = None if request.face_box is None else np.array(request.face_box, np.float32)
     with run.open(PHOTO) as photo:
         child = run.compute(illustrator.child, photo, face_box=face_box)
+    draw = partial(illustrator.book_page, child, owner=run.owner, choice=request.choice)
     pages = len(request.template_ids)
 
     def write(file: BinaryIO) -> None:
@@ -51,14 +51,14 @@ def make_book(run: JobRun, *, illustrator: Illustrator) -> JobResult:
             for number, template_id in enumerate(request.template_ids, start=1):
                 run.progress(f"page {number} of {pages}", (number - 1) / pages)
                 with naming(f"page {number}"):
-                    run.compute(_add_page, add, illustrator, child, template_id, request.choice)
+                    run.compute(_add_page, add, partial(draw, template_id))
 
     file = run.store(write, ending="_book.pdf" if request.format == "pdf" else "_book.zip")
     return JobResult(file, {"pages": pages, "media_type": file.media_type})
 
 
-def _add_page(add: AddPage, illustrator: Illustrator, child: Identity, template_id: UUID, choice: PageChoice) -> None:
-    add(illustrator.book_page(child, template_id, choice))
+def _add_page(add: AddPage, draw: Callable[[], DecodedImage]) -> None:
+    add(draw())
 
 
 @contextmanager

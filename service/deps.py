@@ -18,7 +18,7 @@ from face_detector import FaceDetector, Recogniser
 from face_landmarks import FaceLandmarks
 from personalizer import Personalizer
 from service.accounts import Accounts
-from service.auth import Principal
+from service.auth import Principal, owner_of
 from service.errors import ModelUnavailableError, UnauthorizedError
 from service.illustrations import Illustrator
 from service.inference_pool import ClientPool, InferencePool
@@ -79,7 +79,7 @@ async def get_templates(state: StateDep) -> TemplateStore:
     return state.templates
 
 
-def get_models(state: StateDep) -> ModelStore:
+async def get_models(state: StateDep) -> ModelStore:
     """The installed and known models."""
     return state.models
 
@@ -170,8 +170,8 @@ CurrentUser = Annotated[UUID, Depends(get_user)]
 
 
 async def get_owner(principal: CurrentPrincipal) -> str:
-    """Whose jobs the caller sees. Where the service is open, everybody sees those of everybody."""
-    return f"{principal.kind}:{principal.id}"
+    """Whose jobs and templates the caller sees: a user's own, or the service's."""
+    return owner_of(principal)
 
 
 Owner = Annotated[str, Depends(get_owner)]

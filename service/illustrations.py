@@ -65,9 +65,15 @@ class Illustrator:
         self.max_pixels = max_pixels
 
     def personalize(
-        self, photo: BinaryIO, illustration: BinaryIO | UUID, *, choice: PageChoice, face_box: FloatArray | None
+        self,
+        photo: BinaryIO,
+        illustration: BinaryIO | UUID,
+        *,
+        owner: str,
+        choice: PageChoice,
+        face_box: FloatArray | None,
     ) -> Result:
-        """Put the child of `photo` into a page: a file, or the id of a template.
+        """Put the child of `photo` into a page: a file, or the id of a template that `owner` may use.
 
         Raises:
             ServiceError: one of the image, face, slot or storage errors.
@@ -76,7 +82,7 @@ class Illustrator:
         child = self.personalizer.beside.submit(self.child, photo, face_box=face_box)
         try:
             with clock.stage("decode"):
-                page, stored_slots = self._page(illustration)
+                page, stored_slots = self._page(illustration, owner)
             with clock.stage("slots"):
                 slots, index = self._choose_slot(page, stored_slots, choice.slot)
         finally:
@@ -98,28 +104,32 @@ class Illustrator:
             face_box = check_box(face_box * np.float32(image.scale), image.rgb, name="face_box")
         return self.personalizer.prepare_identity(image.rgb, face_box=face_box)
 
-    def check_book(self, photo: BinaryIO, template_ids: Sequence[UUID], *, face_box: FloatArray | None) -> None:
+    def check_book(
+        self, photo: BinaryIO, template_ids: Sequence[UUID], *, owner: str, face_box: FloatArray | None
+    ) -> None:
         """Find out now what would make every page of a book fail.
 
         Raises:
             ServiceError: there is no such template, or the photo shows no child that could be drawn.
         """
         for template_id in template_ids:
-            self.templates.get(template_id)
+            self.templates.get(template_id, owner)
         self.child(photo, face_box=face_box)
 
-    def book_page(self, child: Identity, template_id: UUID, choice: PageChoice) -> DecodedImage:
+    def book_page(self, child: Identity, template_id: UUID, *, owner: str, choice: PageChoice) -> DecodedImage:
         """A template with the child on it, otherwise as the page was.
 
         Raises:
             ServiceError: as `personalize`.
         """
-        page, stored_slots = self._page(template_id)
+        page, stored_slots = self._page(template_id, owner)
         slots, index = self._choose_slot(page, stored_slots, choice.slot)
         drawn = self.personalizer.personalize(child, page.rgb, slots, slot_index=index, options=choice.options)
         return replace(page, rgb=drawn.image_rgb)
 
-    def add_template(self, file: BinaryIO, *, name: str | None, specs: Sequence[SlotSpec] | None) -> Template:
+    def add_template(
+        self, file: BinaryIO, *, owner: str, name: str | None, specs: Sequence[SlotSpec] | None
+    ) -> Template:
         """Store a page with the slots that are given, or found where none are.
 
         Raises:
@@ -132,22 +142,23 @@ class Illustrator:
             slots = build_slots(specs, page.rgb, self.personalizer)
         png = encode_image(page.rgb, format="png", alpha=page.alpha, dpi=page.dpi, icc_profile=page.icc_profile)
         height, width = page.rgb.shape[:2]
-        return self.templates.add(png, name=name, size=(width, height), slots=[slot.to_json() for slot in slots])
+        as_json = [slot.to_json() for slot in slots]
+        return self.templates.add(png, owner=owner, name=name, size=(width, height), slots=as_json)
 
-    def correct_slots(self, template_id: UUID, specs: Sequence[SlotSpec]) -> Template:
-        """Replace the slots of a template.
+    def correct_slots(self, template_id: UUID, specs: Sequence[SlotSpec], *, owner: str) -> Template:
+        """Replace the slots of one of the owner's templates.
 
         Raises:
             ServiceError: no such template, or a slot that isn't on its page.
         """
-        page, _ = self._page(template_id)
+        page, _ = self._page(template_id, owner)
         slots = build_slots(specs, page.rgb, self.personalizer)
-        return self.templates.replace_slots(template_id, [slot.to_json() for slot in slots])
+        return self.templates.replace_slots(template_id, [slot.to_json() for slot in slots], owner=owner)
 
-    def _page(self, illustration: BinaryIO | UUID) -> tuple[DecodedImage, list[FaceSlot] | None]:
+    def _page(self, illustration: BinaryIO | UUID, owner: str) -> tuple[DecodedImage, list[FaceSlot] | None]:
         """The page, and its slots where it is a template."""
         if isinstance(illustration, UUID):
-            template = self.templates.get(illustration)
+            template = self.templates.get(illustration, owner)
             with self.storage.find_template_image(illustration).open("rb") as file:
                 image = decode_image(file, max_pixels=self.max_pixels, to_srgb=False)
             return image, [FaceSlot.from_json(slot) for slot in template.slots]

@@ -55,6 +55,7 @@ class JobRun:
 
     def __init__(self, job: Job, runner: JobRunner) -> None:
         self.id = job.id
+        self.owner = job.owner
         self.inputs = job.inputs
         self._job = job
         self._runner = runner

@@ -69,7 +69,7 @@ class State:
     """Set once the process was told to stop: answers that have no end of their own end then."""
 
     def forget(self, owner: str) -> None:
-        """Remove what is kept of an owner: jobs and their results, and cached results.
+        """Remove what is kept of an owner: jobs and their results, cached results, templates.
 
         Raises:
             DatabaseUnavailableError: some of it may be left.
@@ -79,6 +79,7 @@ class State:
             if all(job is not None and job.status != "cancelled" for job in unfinished):
                 break  # they run, and are being stopped: their own end removes their files
         self.cache.forget(owner)
+        self.templates.forget(owner)
 
     @property
     def illustrator(self) -> Illustrator:

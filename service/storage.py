@@ -30,11 +30,19 @@ MEDIA_TYPES = {
 """What the service writes, by suffix."""
 UPLOAD_SUFFIXES = ("jpg", "png", "webp")
 RESULT_ENDINGS = ("_personalized.png", "_personalized.jpg", "_personalized.webp", "_book.zip", "_book.pdf")
-TEMPLATE_IMAGE, TEMPLATE_RECORD = "_template.png", "_template.json"
+TEMPLATE_IMAGE, PRIVATE_TEMPLATE_IMAGE, TEMPLATE_RECORD = "_template.png", "_private_template.png", "_template.json"
 JOB_INPUT = "_job_"
 PARTIAL = ".partial"
 PARTIAL_MAX_AGE_S = 3600
 """A write takes seconds: an older partial file is what a killed process left."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateImage:
+    """The picture of a template: since when it is stored, and whether it belongs to one user."""
+
+    stored_at: datetime
+    private: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +160,13 @@ class LocalStorage:
         """
         self.find(file_id).path.unlink(missing_ok=True)
 
-    def save_template_image(self, template_id: UUID, png: bytes) -> None:
-        """Store the picture of a template, a PNG. It does not expire.
+    def save_template_image(self, template_id: UUID, png: bytes, *, private: bool) -> None:
+        """Store the picture of a template, a PNG. It does not expire. `private`: it belongs to one user.
 
         Raises:
             StorageFullError: nothing was left behind.
         """
-        path = self._template_image(template_id)
+        path = self.upload_dir / f"{template_id}{PRIVATE_TEMPLATE_IMAGE if private else TEMPLATE_IMAGE}"
         with _refuse_when_full(), _partial_file(path) as partial:
             _write_durably(partial, lambda file: file.write(png))
             partial.replace(path)
@@ -169,23 +177,25 @@ class LocalStorage:
         Raises:
             NotFoundError: there is none.
         """
-        path = self._template_image(template_id)
-        if not path.is_file():
-            raise NotFoundError(f"There is no template {template_id}. GET /templates lists those there are.")
-        return path
+        for path in self._template_image_paths(template_id):
+            if path.is_file():
+                return path
+        raise NotFoundError(f"There is no template {template_id}. GET /templates lists those there are.")
 
     def delete_template_image(self, template_id: UUID) -> None:
         """Remove the picture of a template, if there is one, and the record that a former version kept beside it."""
-        self._template_image(template_id).unlink(missing_ok=True)
-        self._template_record(template_id).unlink(missing_ok=True)
+        for path in (*self._template_image_paths(template_id), self._template_record(template_id)):
+            path.unlink(missing_ok=True)
 
-    def template_images(self) -> dict[UUID, datetime]:
-        """The templates whose picture is stored, and since when."""
-        return {
-            UUID(path.name[:36]): datetime.fromtimestamp(_modified(path), UTC)
-            for path in self.upload_dir.glob(f"*{TEMPLATE_IMAGE}")
-            if _starts_with_uuid(path.name)
-        }
+    def template_images(self) -> dict[UUID, TemplateImage]:
+        """The templates whose picture is stored."""
+        images: dict[UUID, TemplateImage] = {}
+        for path in self.upload_dir.glob(f"*{TEMPLATE_IMAGE}"):
+            if _starts_with_uuid(path.name):
+                private = path.name.endswith(PRIVATE_TEMPLATE_IMAGE)
+                stored_at = datetime.fromtimestamp(_modified(path), UTC)
+                images[UUID(path.name[:36])] = TemplateImage(stored_at, private)
+        return images
 
     def former_template_record(self, template_id: UUID) -> dict[str, Any]:
         """What a former version wrote beside the picture of a template; {} where there is nothing, or it is damaged."""
@@ -221,8 +231,9 @@ class LocalStorage:
     def _job_input(self, job_id: UUID, name: str) -> Path:
         return self.upload_dir / f"{job_id}{JOB_INPUT}{name}"
 
-    def _template_image(self, template_id: UUID) -> Path:
-        return self.upload_dir / f"{template_id}{TEMPLATE_IMAGE}"
+    def _template_image_paths(self, template_id: UUID) -> list[Path]:
+        """Where it may be."""
+        return [self.upload_dir / f"{template_id}{ending}" for ending in (TEMPLATE_IMAGE, PRIVATE_TEMPLATE_IMAGE)]
 
     def _template_record(self, template_id: UUID) -> Path:
         return self.upload_dir / f"{template_id}{TEMPLATE_RECORD}"

@@ -190,10 +190,13 @@ class Template(Base):
     """A page that is kept, and its face slots. The picture is a file under the same id."""
 
     __tablename__ = "templates"
+    __table_args__ = (sa.Index("ix_templates_owner_created_at", "owner", "created_at"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(sa.String(80))
+    """A user, or the service: its templates are there for everybody."""
     name: Mapped[str | None] = mapped_column(sa.String(200))
-    created_at: Mapped[datetime] = mapped_column(index=True)
+    created_at: Mapped[datetime]
     width: Mapped[int]
     """Of the upright page, in pixels."""
     height: Mapped[int]

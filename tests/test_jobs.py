@@ -22,6 +22,7 @@ from fastapi.testclient import TestClient
 from main import create_app
 from routes import jobs as jobs_route
 from service import jobs as jobs_module
+from service.auth import SERVICE_OWNER
 from service.database import create_engine, open_database, upgrade
 from service.errors import BusyError, ConflictError, DatabaseUnavailableError, InvalidValueError, StorageFullError
 from service.job_runs import REPORT_INTERVAL_S, JobInterruptedError, JobResult, JobRun
@@ -34,7 +35,7 @@ from tests.conftest import settings_in
 from tests.job_process import ENDING, OWNER, new_jobs
 from tests.servers import Postgres, wait_for
 
-ANYBODY = "anonymous:"
+ANYBODY = SERVICE_OWNER
 FINISHED = {"completed", "failed", "cancelled"}
 
 

@@ -62,7 +62,7 @@ def test_a_write_that_fails_leaves_nothing(storage: LocalStorage) -> None:
 def test_uploads_and_results_expire_and_templates_stay(storage: LocalStorage) -> None:
     old, new = storage.save_result(b"old", suffix="png"), storage.save_upload(b"new", suffix="jpg")
     template_id = uuid4()
-    storage.save_template_image(template_id, b"png")
+    storage.save_template_image(template_id, b"png", private=False)
     (storage.upload_dir / f"{template_id}_template.json").write_text("{}")
     strange = storage.upload_dir / "notes.png"
     strange.write_bytes(b"not ours")
@@ -85,7 +85,7 @@ def test_a_fresh_partial_file_is_left_to_its_writer(storage: LocalStorage) -> No
 
 def test_a_template_is_deleted_with_what_a_former_version_kept(storage: LocalStorage) -> None:
     template_id = uuid4()
-    storage.save_template_image(template_id, b"1")
+    storage.save_template_image(template_id, b"1", private=True)
     (storage.upload_dir / f"{template_id}_template.json").write_text("{")
     assert set(storage.template_images()) == {template_id}
     storage.delete_template_image(template_id)
@@ -104,7 +104,7 @@ storage = LocalStorage(upload_dir=Path({str(storage.upload_dir)!r}), output_dir=
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, {resource.getrlimit(resource.RLIMIT_FSIZE)[1]}))
 calls = [
     lambda: storage.save_result(b"x" * 5000, suffix="png"),
-    lambda: storage.save_template_image(uuid4(), b"x" * 5000),
+    lambda: storage.save_template_image(uuid4(), b"x" * 5000, private=False),
     lambda: storage.save_job_input(uuid4(), "photo", b"x" * 5000),
     lambda: storage.save_job_result(uuid4(), lambda file: file.write(b"x" * 5000), ending="_book.zip"),
 ]
