@@ -10,10 +10,11 @@ import base64
 import os
 import re
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, AnyHttpUrl, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -25,8 +26,8 @@ MIN_KEY_LETTERS = 8
 EXAMPLE_KEY = re.compile(r"your[-_]|change[-_]?(me|this)|example|placeholder|password|api[-_]?key", re.IGNORECASE)
 """What documents write where a key belongs."""
 MAKE_KEY = "openssl rand -base64 32"
-
-
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Of an image model: it becomes a part of a URL."""
 MIN_SECRET_LENGTH = 32
 """Characters of a signing secret: as many as the hash that it is used with has bytes (RFC 7518, 3.2)."""
 
@@ -51,6 +52,18 @@ def webhook_key(secret: SecretStr) -> bytes:
 def _is_weak(secret: SecretStr | None) -> bool:
     text = "" if secret is None else secret.get_secret_value()
     return len(text) < MIN_SECRET_LENGTH or len(set(text)) < MIN_KEY_LETTERS or bool(EXAMPLE_KEY.search(text))
+
+
+def _fits_header(key: str) -> bool:
+    return key.isascii() and key.isprintable() and " " not in key
+
+
+def _is_own_network(host: str) -> bool:
+    """Loopback and private addresses, and names without a dot: containers, and machines of one network."""
+    try:
+        return ip_address(host.strip("[]")).is_private
+    except ValueError:
+        return "." not in host
 
 
 class Settings(BaseSettings):
@@ -207,6 +220,37 @@ class Settings(BaseSettings):
         False, description="Fetch FACE_MODEL in the background when it is missing; it is used from the next start on."
     )
 
+    # Image model
+    nano_banana_api_key: SecretStr | None = Field(
+        None, description="Key of the image model, to whose provider final try-ons then send the person's photo."
+    )
+    nano_banana_api_url: AnyHttpUrl = Field(
+        AnyHttpUrl("https://generativelanguage.googleapis.com/v1"),
+        description="Base URL, with the version, of the Gemini API or of a gateway that speaks as it does.",
+    )
+    nano_banana_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("gemini-nano-banana-2.1", "gemini-3.1-flash-image", "gemini-3-pro-image"),
+        description="Image models in the order they are tried, separated by commas; the next where one does not exist.",
+    )
+    nano_banana_timeout: float = Field(
+        120,
+        ge=5,
+        le=900,
+        allow_inf_nan=False,
+        description="Seconds until an image model's picture is given up, retries included.",
+    )
+    nano_banana_concurrency: int = Field(
+        2, ge=1, le=64, description="Requests to the image model that each process has open at once."
+    )
+    nano_banana_proxy: AnyHttpUrl | None = Field(
+        None,
+        repr=False,
+        description="HTTP proxy on the way to the image model. Those of the environment are not used.",
+    )
+    allow_external_image_api: bool = Field(
+        True, description="false forbids sending any picture to the image model, whatever else is set."
+    )
+
     # Named by the first version's documents; refused as long as files are kept in local folders only.
     aws_access_key_id: SecretStr | None = Field(None, description="S3 storage: not available yet, must be empty.")
     aws_secret_access_key: SecretStr | None = Field(None, description="S3 storage: not available yet, must be empty.")
@@ -226,7 +270,7 @@ class Settings(BaseSettings):
     def _lower_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
 
-    @field_validator("cors_origins", "api_key", mode="before")
+    @field_validator("cors_origins", "api_key", "nano_banana_models", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -246,7 +290,7 @@ class Settings(BaseSettings):
         for key in (secret.get_secret_value() for secret in keys):
             if len(key) < MIN_KEY_LENGTH or len(set(key)) < MIN_KEY_LETTERS or EXAMPLE_KEY.search(key):
                 raise ValueError(f"a key is too short or an example. Make one: {MAKE_KEY}")
-            if not key.isascii() or not key.isprintable() or " " in key:
+            if not _fits_header(key):
                 raise ValueError(f"a key has spaces or letters that no HTTP header can carry. Make one: {MAKE_KEY}")
         return keys
 
@@ -268,6 +312,31 @@ class Settings(BaseSettings):
         if secret is not None and not 24 <= len(webhook_key(secret)) <= 64:
             raise ValueError(f"give whsec_ and 24 to 64 random bytes in base64. Make one: {MAKE_WEBHOOK_SECRET}")
         return secret
+
+    @field_validator("nano_banana_api_key")
+    @classmethod
+    def _check_image_model_key(cls, secret: SecretStr | None) -> SecretStr | None:
+        key = "" if secret is None else secret.get_secret_value()
+        if EXAMPLE_KEY.search(key) or not _fits_header(key):
+            raise ValueError("it is an example, or has spaces or letters that no HTTP header can carry")
+        return secret
+
+    @field_validator("nano_banana_api_url")
+    @classmethod
+    def _check_image_model_url(cls, url: AnyHttpUrl) -> AnyHttpUrl:
+        if url.username or url.password or url.query or url.fragment:
+            raise ValueError("give the URL without user name, ? and #; the key has its own setting")
+        if url.scheme == "http" and not _is_own_network(url.host or ""):
+            raise ValueError("the key and photos of people go there: use https (http to a private address is taken)")
+        return AnyHttpUrl(f"{str(url).rstrip('/')}/v1") if url.path in (None, "/") else url
+
+    @field_validator("nano_banana_models")
+    @classmethod
+    def _check_image_models(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(name.removeprefix("models/") for name in names)
+        if not names or not all(MODEL_NAME.fullmatch(name) for name in names):
+            raise ValueError("give names of models, separated by commas, such as gemini-3.1-flash-image")
+        return names
 
     @model_validator(mode="after")
     def _check_contradictions(self) -> Self:

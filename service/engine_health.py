@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EngineHealth:
-    """One engine: `reason` says why it is missing, and how to get it."""
+    """One engine: `reason` says why it is missing, and how to get it; or why it fails just now."""
 
-    state: Literal["ready", "missing"]
+    state: Literal["ready", "missing", "failing"]
     engine: str | None
     provider: Annotated[str | None, Field(description="What it really runs on, such as CPUExecutionProvider.")]
     reason: str | None = None
@@ -31,6 +31,7 @@ def engines_of(state: State) -> dict[str, EngineHealth]:
         "face_recognizer": _recognizer(state),
         "face_landmarks": EngineHealth("ready", "mediapipe", "XNNPACK CPU"),
         "illustration_styler": EngineHealth("ready", "classic", "CPU"),
+        "image_model": _image_model(state),
     }
 
 
@@ -39,3 +40,11 @@ def _recognizer(state: State) -> EngineHealth:
     if detector.embeds:
         return EngineHealth("ready", detector.engine, detector.provider)
     return EngineHealth("missing", None, None, why_no_recogniser(state.settings, state.models))
+
+
+def _image_model(state: State) -> EngineHealth:
+    model = state.image_model
+    standing, reason = model.status()
+    if standing == "missing":
+        return EngineHealth(standing, None, None, reason)
+    return EngineHealth(standing, model.model, model.provider, reason)

@@ -9,9 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeAlias
 
 NO_FACE = "No face detected in image"
+
+ImageModelReason: TypeAlias = Literal[
+    "NO_KEY", "FORBIDDEN", "CANCELLED", "BUSY", "CIRCUIT_OPEN", "TIMEOUT", "UNAVAILABLE", "RATE_LIMITED",
+    "QUOTA_EXHAUSTED", "CREDIT_EXHAUSTED", "CONFIG_ERROR", "MODEL_GONE", "REQUEST_REFUSED", "CONTENT_BLOCKED",
+    "NO_IMAGE", "TRUNCATED", "BAD_RESPONSE", "CHECK_FAILED",
+]  # fmt: skip
+"""Why the image model gave no picture that can be used; docs/image-model.md says what each one means."""
 
 
 class ServiceError(Exception):
@@ -212,6 +219,33 @@ class ModelDownloadError(ServiceError):
 
     code = "MODEL_DOWNLOAD_FAILED"
     status = 503
+
+
+class ImageModelError(ServiceError):
+    """The hosted image model gave no picture that can be used.
+
+    Attributes:
+        reason: why; what a draft that stands in for the picture is marked with.
+        attempts: requests that were sent.
+        latency_s: seconds from the call to the failure.
+    """
+
+    code = "NANO_API_ERROR"
+    status = 503
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: ImageModelReason,
+        attempts: int = 0,
+        latency_s: float = 0.0,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.reason = reason
+        self.attempts = attempts
+        self.latency_s = latency_s
 
 
 @contextmanager

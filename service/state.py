@@ -21,6 +21,7 @@ from service.database import Database
 from service.engine_health import engines_of
 from service.errors import ServiceError
 from service.illustrations import Illustrator
+from service.image_model import ImageModel
 from service.inference_pool import InferencePool
 from service.jobs import Jobs
 from service.memory import bound_arenas
@@ -57,6 +58,7 @@ class State:
     landmarks: FaceLandmarks
     detector: FaceDetector
     personalizer: Personalizer
+    image_model: ImageModel
     limiter: RateLimiter
     metrics: Metrics
     database: Database
@@ -122,6 +124,7 @@ async def open_state(
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+            await state.image_model.close()
             await asyncio.to_thread(state.pool.close)
             await asyncio.to_thread(state.password_pool.close)
             state.personalizer.close()
@@ -152,6 +155,7 @@ async def _build(
         landmarks=landmarks,
         detector=detector,
         personalizer=Personalizer(detector=detector, landmarks=landmarks, threads=settings.max_workers),
+        image_model=_image_model(settings, pool),
         limiter=limiter,
         metrics=metrics,
         database=database,
@@ -170,6 +174,20 @@ async def _build(
             max_bytes=settings.cache_max_mb * 2**20,
         ),
         processing=ProcessingLog(database),
+    )
+
+
+def _image_model(settings: Settings, pool: InferencePool) -> ImageModel:
+    return ImageModel(
+        base_url=str(settings.nano_banana_api_url),
+        key=settings.nano_banana_api_key,
+        models=settings.nano_banana_models,
+        timeout_s=settings.nano_banana_timeout,
+        concurrency=settings.nano_banana_concurrency,
+        allowed=settings.allow_external_image_api,
+        proxy=str(settings.nano_banana_proxy) if settings.nano_banana_proxy else None,
+        max_pixels=settings.max_pixels,
+        pool=pool,
     )
 
 
@@ -258,5 +276,11 @@ def _tell(state: State) -> None:
     for model in state.models.status():
         if model.installed and model.commercial_use != "yes":
             logger.warning("not licensed for commercial use", model=model.name, licence=model.licence)
+    if state.image_model.status()[0] == "ready":
+        logger.warning(
+            "an image model is set up: final try-ons send the person's photo to a third party",
+            to=state.image_model.provider,
+            forbid_it="ALLOW_EXTERNAL_IMAGE_API=false",
+        )
     if not settings.needs_credentials:
         logger.warning("no authentication: whoever reaches this address may use it; set API_KEY")

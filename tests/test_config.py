@@ -49,6 +49,29 @@ def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("https://gateway.example", "https://gateway.example/v1"),
+        ("https://gateway.example/", "https://gateway.example/v1"),
+        ("https://gateway.example/v1beta", "https://gateway.example/v1beta"),
+        ("http://localhost:4000/gemini/v1", "http://localhost:4000/gemini/v1"),
+        ("http://10.0.0.7:4000/v1", "http://10.0.0.7:4000/v1"),
+        ("http://[::1]:4000/v1", "http://[::1]:4000/v1"),
+        ("http://gateway:4000", "http://gateway:4000/v1"),
+    ],
+)
+def test_the_image_models_url_has_a_version_and_is_encrypted_but_at_home(
+    monkeypatch: pytest.MonkeyPatch, given: str, used: str
+) -> None:
+    assert str(from_environment(monkeypatch, NANO_BANANA_API_URL=given).nano_banana_api_url) == used
+
+
+def test_image_models_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = from_environment(monkeypatch, NANO_BANANA_MODELS="models/gemini-3-pro-image, other")
+    assert settings.nano_banana_models == ("gemini-3-pro-image", "other")
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("DEVICE", "tpu"),
@@ -77,6 +100,20 @@ def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> Non
         ("WEBHOOK_SECRET", "whsec_!!"),
         ("S3_BUCKET_NAME", "pictures"),
         ("AWS_ACCESS_KEY_ID", "AKIA"),
+        ("NANO_BANANA_API_KEY", "your_api_key_here"),
+        ("NANO_BANANA_API_KEY", "two words"),
+        ("NANO_BANANA_API_URL", "generativelanguage.googleapis.com"),
+        ("NANO_BANANA_API_URL", "ftp://generativelanguage.googleapis.com"),
+        ("NANO_BANANA_API_URL", "http://generativelanguage.googleapis.com/v1"),
+        ("NANO_BANANA_API_URL", "http://8.8.8.8/v1"),
+        ("NANO_BANANA_API_URL", "https://user:secret@gateway.example/v1"),
+        ("NANO_BANANA_API_URL", "https://gateway.example/v1?key=secret"),
+        ("NANO_BANANA_API_URL", "https://gateway.example:99999/v1"),
+        ("NANO_BANANA_MODELS", ","),
+        ("NANO_BANANA_MODELS", "first/../../second"),
+        ("NANO_BANANA_TIMEOUT", "inf"),
+        ("NANO_BANANA_CONCURRENCY", "0"),
+        ("NANO_BANANA_PROXY", "proxy.example:3128"),
     ],
 )
 def test_what_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
 from fastapi.testclient import TestClient
+
+from main import create_app
+from service.errors import ImageModelError
+from tests.conftest import settings_in
+from tests.fake_image_model import KEY, serving
 
 
 def test_health_has_the_seeds_keys_and_says_what_runs(app_client: TestClient) -> None:
@@ -22,6 +32,40 @@ def test_what_is_missing_names_the_command_that_gets_it(app_client: TestClient) 
     recognizer = app_client.get("/health").json()["models"]["face_recognizer"]
     assert recognizer["state"] == "missing"
     assert "python main.py models pull buffalo_l" in recognizer["reason"]
+
+
+def test_the_image_model_says_how_to_set_it_up(app_client: TestClient) -> None:
+    model = app_client.get("/health").json()["models"]["image_model"]
+    assert (model["state"], model["engine"], model["provider"]) == ("missing", None, None)
+    assert "NANO_BANANA_API_KEY" in model["reason"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "engine", "reason"),
+    [
+        ({}, "ready", "first-image", None),
+        ({"allow_external_image_api": False}, "missing", None, "ALLOW_EXTERNAL_IMAGE_API=false"),
+    ],
+    ids=["allowed", "forbidden"],
+)
+def test_the_settings_reach_the_image_model_and_health_tells_to_whom_photos_go(
+    tmp_path: Path, changes: dict[str, Any], state: str, engine: str | None, reason: str | None
+) -> None:
+    picture = np.full((512, 384, 3), 128, np.uint8)
+    with serving() as server:
+        settings = settings_in(
+            tmp_path, nano_banana_api_key=KEY, nano_banana_api_url=server.url, nano_banana_models="gone,first-image",
+            **changes,
+        )  # fmt: skip
+        app = create_app(settings)
+        with TestClient(app) as client:
+            with suppress(ImageModelError):
+                client.portal.call(app.state.service.image_model.edit, "Edit it.", [picture])  # type: ignore[union-attr]
+            model = client.get("/health").json()["models"]["image_model"]
+        assert (model["state"], model["engine"]) == (state, engine)
+        assert model["provider"] == (engine and "127.0.0.1")
+        assert model["reason"] is None if reason is None else reason in model["reason"]
+        assert [request.model for request in server.requests] == (["gone", "first-image"] if engine else [])
 
 
 def test_health_with_a_slash_is_the_same(app_client: TestClient) -> None:
