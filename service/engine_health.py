@@ -19,7 +19,10 @@ class EngineHealth:
 
     state: Literal["ready", "missing", "failing"]
     engine: str | None
-    provider: Annotated[str | None, Field(description="What it really runs on, such as CPUExecutionProvider.")]
+    provider: Annotated[
+        str | None,
+        Field(description="What it really runs on, such as CPUExecutionProvider; or the host that pictures go to."),
+    ]
     reason: str | None = None
 
 
