@@ -50,6 +50,11 @@ class HeadPose:
 def head_pose(points: FloatArray) -> HeadPose:
     """Head pose of a mesh (478 or 468, 3), by the rotation that best carries the mean face onto it."""
     _, rotation, _ = similarity_3d(mean_shape(), points[:_MESH])
+    return pose_of_rotation(rotation)
+
+
+def pose_of_rotation(rotation: FloatArray) -> HeadPose:
+    """Head pose of the rotation (3, 3) that carries the mean face onto a face."""
     # The mean face looks along -z; its forward and right axes, rotated, give the angles directly.
     forward, right = -rotation[:, 2], rotation[:, 0]
     across, down = right[:2] / max(float(np.hypot(*right[:2])), 1e-6)

@@ -19,6 +19,7 @@ from face_landmarks import FaceLandmarks
 from personalizer import Personalizer
 from service.accounts import Accounts
 from service.auth import Principal, owner_of
+from service.contours import Contourer
 from service.errors import ModelUnavailableError, UnauthorizedError
 from service.illustrations import Illustrator
 from service.inference_pool import ClientPool, InferencePool
@@ -120,6 +121,11 @@ async def get_personalizer(state: StateDep) -> Personalizer:
 async def get_illustrator(state: StateDep) -> Illustrator:
     """The main job on files."""
     return state.illustrator
+
+
+async def get_contourer(state: StateDep) -> Contourer:
+    """Facial contours on what clients send."""
+    return Contourer(state.landmarks, max_pixels=state.settings.max_pixels)
 
 
 async def get_jobs(state: StateDep) -> Jobs:
@@ -229,6 +235,11 @@ RecogniserDep = Annotated[Recogniser, Depends(get_recogniser)]
 Recognition = Annotated[FaceRecognition, Depends(get_recognition)]
 PersonalizerDep = Annotated[Personalizer, Depends(get_personalizer)]
 IllustratorDep = Annotated[Illustrator, Depends(get_illustrator)]
+async def get_contourer(state: StateDep) -> Contourer:
+    """Facial contours on what clients send."""
+    return Contourer(state.landmarks, max_pixels=state.settings.max_pixels)
+
+
 JobsDep = Annotated[Jobs, Depends(get_jobs)]
 SubmitJob = Annotated[Submit, Depends(get_submit)]
 WebhookUrl = Annotated[

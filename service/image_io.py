@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, TypeAlias
 
@@ -27,6 +28,12 @@ ImageFormat: TypeAlias = Literal["png", "jpeg", "webp"]
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "BMP", "TIFF", "GIF")
 """Pillow's names of the decoders that untrusted bytes may reach."""
 TAKEN = "JPEG, PNG, WebP, AVIF, HEIC, BMP, TIFF or GIF"
+LABEL_FORMATS = ("PNG", "BMP", "TIFF", "GIF")
+LABEL_TAKEN = (
+    "a label map that is taken: PNG, BMP, TIFF or GIF, whose pixels are class numbers. "
+    "JPEG, WebP, AVIF and HEIC blur them"
+)
+MAX_CLASS = 255
 MAX_SIDE = 30_000
 """Pixels of the longer side: OpenCV's warps index with 16 bits (32,767)."""
 WEBP_MAX_SIDE = 16_383
@@ -168,11 +175,82 @@ def append_pdf_page(file: BinaryIO, image: DecodedImage, *, first: bool) -> None
     )  # fmt: skip
 
 
-def _open(stream: BinaryIO, max_pixels: int) -> Image.Image:
+def decode_label_map(data: bytes, *, max_pixels: int, size: tuple[int, int]) -> GrayImage:
+    """The class numbers of a label map: HxW uint8, untouched by palettes, colour profiles and orientations.
+
+    Args:
+        data: a PNG, BMP, TIFF or GIF of palette indices or grey values, or the bare numbers: a byte per pixel, row by
+            row, of a map that has the photo's size.
+        max_pixels: refuse more pixels than this.
+        size: width and height of the photo.
+
+    Raises:
+        UnsupportedImageError: another format. Lossy ones blend the numbers of neighbours.
+        ImageTooLargeError: too many pixels; nothing was decoded.
+        ImageUnreadableError: broken or cut short.
+        InvalidValueError: a picture in colours, or numbers above 255.
+    """
+    width, height = size
+    if len(data) == width * height and not _is_image(data):
+        return np.frombuffer(data, np.uint8).reshape(height, width).copy()
+    image = _open(io.BytesIO(data), max_pixels, formats=LABEL_FORMATS, taken=LABEL_TAKEN)
     try:
-        image = Image.open(stream, formats=FORMATS)
+        image.load()
+        return _class_numbers(image)
+    except InvalidValueError:
+        raise
+    except Exception as error:  # decoders raise whatever they stumble over
+        raise ImageUnreadableError("The label map is damaged or cut short. Send the complete file.") from error
+
+
+def encode_label_map(labels: GrayImage, palette: Sequence[tuple[int, int, int]]) -> bytes:
+    """Class numbers as a PNG of palette indices; 0 is transparent.
+
+    Args:
+        labels: HxW uint8, below the palette's length.
+        palette: the colour of each number, red, green and blue.
+    """
+    image = Image.fromarray(labels, "P")
+    image.putpalette([value for colour in palette for value in colour])
+    out = io.BytesIO()
+    image.save(out, "PNG", transparency=0, compress_level=6)
+    return out.getvalue()
+
+
+def _is_image(data: bytes) -> bool:
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS):
+            return True
+    except Exception:  # noqa: BLE001 - whatever a decoder raises, it did not know the bytes
+        return False
+
+
+def _class_numbers(image: Image.Image) -> GrayImage:
+    if image.mode in ("RGB", "RGBA"):
+        channels = np.asarray(image)
+        if (channels[..., :1] != channels[..., 1:3]).any():
+            raise InvalidValueError(
+                "segmentation_map: it is a picture in colours. Each pixel must hold the number of its class, as a grey "
+                "value or a palette index: send the parser's raw output as a PNG."
+            )
+        return np.ascontiguousarray(channels[..., 0])
+    values = np.asarray(image.getchannel(0) if len(image.getbands()) > 1 else image)
+    if values.dtype.kind not in "bui" or values.min() < 0 or values.max() > MAX_CLASS:
+        raise InvalidValueError(f"segmentation_map: class numbers are whole numbers from 0 to {MAX_CLASS}.")
+    return np.ascontiguousarray(values, np.uint8)
+
+
+def _open(
+    stream: BinaryIO,
+    max_pixels: int,
+    *,
+    formats: tuple[str, ...] = FORMATS,
+    taken: str = f"an image that is taken: {TAKEN}",
+) -> Image.Image:
+    try:
+        image = Image.open(stream, formats=formats)
     except UnidentifiedImageError as error:
-        raise UnsupportedImageError(f"The file is not an image that is taken: {TAKEN}.") from error
+        raise UnsupportedImageError(f"The file is not {taken}.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(max_pixels) from error
     except Exception as error:  # a known format, but its header is broken

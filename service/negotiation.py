@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from fastapi.responses import FileResponse, Response
 
 from service.image_io import ImageFormat
 from service.storage import StoredFile
+
+T = TypeVar("T")
 
 IMAGE_TYPES: dict[str, ImageFormat] = {
     "image/*": "png", "image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp",
@@ -18,10 +23,15 @@ def preferred_image(accept: str) -> ImageFormat | None:
 
     A picture must be named: `*/*`, which curl sends unasked, means the seed's JSON answer.
     """
+    return preferred(accept, IMAGE_TYPES)
+
+
+def preferred(accept: str, offered: Mapping[str, T]) -> T | None:
+    """What `accept` wants most of the types that are offered beside JSON, or None where JSON is to be answered."""
     ranges = [_parse_range(part) for part in accept.lower().split(",")]
     json_weight = max((weight for name, weight in ranges if name in {"application/json", "application/*"}), default=0.0)
-    images = [(weight, name) for name, weight in ranges if name in IMAGE_TYPES and weight > json_weight]
-    return IMAGE_TYPES[max(images, key=lambda image: image[0])[1]] if images else None
+    wanted = [(weight, name) for name, weight in ranges if name in offered and weight > json_weight]
+    return offered[max(wanted, key=lambda each: each[0])[1]] if wanted else None
 
 
 def wants_events(accept: str) -> bool:

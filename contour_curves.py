@@ -1,0 +1,276 @@
+"""Lines as cubic Bezier curves: few nodes, smooth where a line is, cornered where it bends or where lines meet.
+
+Schneider, "An algorithm for automatically fitting digitized curves", Graphics Gems, 1990, for all lines at once: every
+step is one array operation over all pieces of all lines. Points are complex numbers x + iy inside this module: a
+product with a conjugate has the dot product as its real part, and one array holds both coordinates.
+"""
+
+from __future__ import annotations
+
+import cmath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contour_geometry import Points
+from utils import AnyArray
+
+Curve: TypeAlias = NDArray[np.float64]
+"""(S, 4, 2): the control points of S cubic pieces, each of which begins where the one before ends."""
+Complex: TypeAlias = NDArray[np.complex128]
+Reals: TypeAlias = NDArray[np.float64]
+
+_CORNER = np.radians(50)  # a line that bends by more within two reaches has a corner there
+_EXPECTED = np.radians(30)  # the same where a corner is expected
+_HINT = 1.5  # reaches around such a place
+_THROUGH = np.radians(35)  # lines that meet at a smaller bend pass smoothly into each other
+_STEEPEST = 0.3  # cosine of tangent and chord: a piece that bends more is split, whatever its error
+# The integral of (x dy - y dx) / 2 along a cubic, by its control points.
+_GREEN = np.array([[0, 6, 3, 1], [-6, 0, 3, 3], [-3, -3, 0, 6], [-1, -3, -6, 0]]) / 20
+_FIRST_PIECE = 16  # points: longer stretches would be halved in any case
+_ROUNDS = 12
+
+
+def fit_curves(lines: Sequence[Points], sharp: Points, *, tolerance: float, reach: float) -> list[Curve]:
+    """A curve for each line (N, 2), N >= 2, that stays within `tolerance` of its points.
+
+    Lines that end in the same point are one drawing: where two of them pass through it without a bend, so do their
+    curves. `reach` is the length over which a line's direction is judged, longer than its noise; both are in the
+    points' unit. `sharp` (K, 2) are places near which lines are known to have a corner, however the noise rounds it.
+    """
+    if not lines:
+        return []
+    ways = [line[:, 0] + 1j * line[:, 1] for line in lines]
+    hints = sharp[:, 0] + 1j * sharp[:, 1]
+    track = _Track.along([_from_sharpest(way, reach) if way[0] == way[-1] else way for way in ways], hints, reach)
+    corners = track.corners()
+    begin, end = np.sort(np.append(track.first, corners)), np.sort(np.append(track.last, corners))
+    leaving, arriving = track.end_directions(begin, end)
+    _pass_through(track, begin, end, leaving, arriving)
+    pieces, starts = _fit(track, begin, end, leaving, arriving, tolerance)
+    order = np.argsort(starts, kind="stable")
+    curves = np.stack([pieces[order].real, pieces[order].imag], axis=-1)
+    return np.split(curves, np.searchsorted(starts[order], track.first[1:]))
+
+
+def signed_area(ring: Curve) -> float:
+    """The area inside a closed curve, by Green's theorem: positive where it lies to the left, y upwards."""
+    return float((ring[..., 0] @ _GREEN * ring[..., 1]).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class _Track:
+    """All lines, one after the other.
+
+    at: (N,) the way to each point along them, with a gap between lines. sharp: (N,) whether a corner is expected there.
+    """
+
+    points: Complex
+    at: Reals
+    first: AnyArray
+    last: AnyArray
+    sharp: NDArray[np.bool_]
+    reach: float
+
+    @classmethod
+    def along(cls, ways: Sequence[Complex], hints: Complex, reach: float) -> _Track:
+        last = np.cumsum([len(way) for way in ways]) - 1
+        first = np.append(0, last[:-1] + 1)
+        points = np.concatenate(ways)
+        steps = np.append(0, np.abs(np.diff(points)))
+        steps[first] = 4 * reach
+        sharp = np.logical_or.reduce(np.abs(points[:, None] - hints) < _HINT * reach, axis=1)
+        return cls(points, np.cumsum(steps), first, last, sharp, reach)
+
+    def place(self, at: Reals) -> Complex:
+        """The points that far along."""
+        return np.interp(at, self.at, self.points)
+
+    def corners(self) -> AnyArray:
+        """The points inside lines at which they bend sharply."""
+        sizes = self.last - self.first + 1
+        begin, end = np.repeat(self.at[self.first], sizes), np.repeat(self.at[self.last], sizes)
+        arm = np.minimum(np.minimum(self.at - begin, end - self.at), self.reach)
+        bend = _bend(self.points - self.place(self.at - arm), self.place(self.at + arm) - self.points)
+        bend[arm < self.reach / 2] = 0
+        found: list[int] = []
+        for index in sorted(
+            np.flatnonzero(bend > np.where(self.sharp, _EXPECTED, _CORNER)).tolist(),
+            key=lambda index: -float(bend[index]),
+        ):
+            if all(abs(self.at[index] - self.at[other]) > self.reach for other in found):
+                found.append(index)
+        return np.array(sorted(found), int)
+
+    def end_directions(self, begin: AnyArray, end: AnyArray) -> tuple[Complex, Complex]:
+        """Unit vectors into each span from its begin and from its end: there the tangents of a parabola."""
+        arm = np.minimum(self.at[end] - self.at[begin], self.reach)
+        directions = []
+        for index, sign in ((begin, 1), (end, -1)):
+            at = self.at[index]
+            near, far = self.place(at + sign * arm / 2), self.place(at + sign * arm)
+            directions.append(_unit(4 * near - far - 3 * self.points[index]))
+        return directions[0], directions[1]
+
+    def inner_directions(self, index: AnyArray, begin: AnyArray, end: AnyArray) -> Complex:
+        """Unit vectors along the track at points inside spans."""
+        at = self.at[index]
+        arm = np.minimum(np.minimum(at - self.at[begin], self.at[end] - at), self.reach)
+        return _unit(self.place(at + arm) - self.place(at - arm))
+
+
+def _from_sharpest(ring: Complex, reach: float) -> Complex:
+    """The same closed line, begun where it bends most."""
+    n = len(ring) - 1
+    thrice = _Track.along([np.concatenate([ring[:-1], ring[:-1], ring])], np.empty(0, complex), reach)
+    at = thrice.at[n : 2 * n]
+    here = ring[:-1]
+    start = int(_bend(here - thrice.place(at - reach), thrice.place(at + reach) - here).argmax())
+    return np.concatenate([ring[start:-1], ring[: start + 1]])
+
+
+def _bend(before: Complex, after: Complex) -> Reals:
+    """Angles in radians, 0..pi, between directions."""
+    return np.abs(np.angle(after * before.conj()))
+
+
+def _unit(vectors: Complex) -> Complex:
+    return vectors / np.maximum(np.abs(vectors), 1e-12)
+
+
+def _pass_through(track: _Track, begin: AnyArray, end: AnyArray, leaving: Complex, arriving: Complex) -> None:
+    """Gives lines that pass through a common end without a bend a common tangent; changes both arrays of directions."""
+    meeting: dict[complex, list[tuple[Complex, int]]] = {}
+    for index, ends, directions in ((begin, track.first, leaving), (end, track.last, arriving)):
+        for number in np.flatnonzero(np.isin(index, ends) & ~track.sharp[index]).tolist():
+            meeting.setdefault(complex(track.points[index[number]]), []).append((directions, number))
+    for met in meeting.values():
+        while len(met) > 1:
+            pairs = combinations(range(len(met)), 2)
+            bend, one, other = min((_bend_through(met[i], met[j]), i, j) for i, j in pairs)
+            if bend > _THROUGH:
+                break
+            (into, i), (out, j) = met[one], met[other]
+            common = into[i] - out[j]
+            into[i], out[j] = common / abs(common), -common / abs(common)
+            del met[other], met[one]
+
+
+def _bend_through(one: tuple[Complex, int], other: tuple[Complex, int]) -> float:
+    """The bend of a line that arrives against the first direction and leaves along the second."""
+    (a, i), (b, j) = one, other
+    return abs(cmath.phase(-b[j] * a[i].conjugate()))
+
+
+def _fit(
+    track: _Track, begin: AnyArray, end: AnyArray, leaving: Complex, arriving: Complex, tolerance: float
+) -> tuple[Complex, AnyArray]:
+    """Pieces (S, 4) in no order, and the point at which each begins. What does not fit is split, and tried again."""
+    parts = np.ceil((end - begin) / _FIRST_PIECE).astype(int)
+    span = np.repeat(np.arange(len(begin)), parts)
+    number = np.arange(len(span)) - np.repeat(np.cumsum(parts) - parts, parts)
+    span_begin, span_end = begin[span], end[span]
+    begin = span_begin + (span_end - span_begin) * number // parts[span]
+    is_first, is_last = number == 0, number == parts[span] - 1
+    end = np.where(is_last, span_end, np.roll(begin, -1))
+    direction = track.inner_directions(begin, span_begin, span_end)
+    arriving = np.where(is_last, arriving[span], -np.roll(direction, -1))
+    leaving = np.where(is_first, leaving[span], direction)
+    done, done_starts = [], []
+    for round_number in range(_ROUNDS):
+        control, worst, error = _fit_pieces(track.points, begin, end, leaving, arriving)
+        chord = control[:, 3] - control[:, 0]
+        along = np.minimum((leaving * chord.conj()).real, -(arriving * chord.conj()).real)
+        bent = along < _STEEPEST * np.abs(chord)
+        keep = (~bent & (error <= tolerance)) | (end - begin < 3) | (round_number == _ROUNDS - 1)
+        done.append(control[keep])
+        done_starts.append(begin[keep])
+        if keep.all():
+            break
+        begin, end, worst, bent = begin[~keep], end[~keep], worst[~keep], bent[~keep]
+        span_begin, span_end = span_begin[~keep], span_end[~keep]
+        middle = np.searchsorted(track.at, (track.at[begin] + track.at[end]) / 2)
+        cut = np.clip(np.where(bent, middle, worst), begin + 1, end - 1)
+        direction = track.inner_directions(cut, span_begin, span_end)
+        begin, end = np.append(begin, cut), np.append(cut, end)
+        leaving, arriving = np.append(leaving[~keep], direction), np.append(-direction, arriving[~keep])
+        span_begin, span_end = np.tile(span_begin, 2), np.tile(span_end, 2)
+    return np.concatenate(done), np.concatenate(done_starts)
+
+
+def _fit_pieces(
+    points: Complex, begin: AnyArray, end: AnyArray, leaving: Complex, arriving: Complex
+) -> tuple[Complex, AnyArray, Reals]:
+    """The nearest cubic piece for each stretch of points: control points (S, 4), the farthest point, and how far."""
+    counts = end - begin + 1
+    heads = np.cumsum(counts) - counts
+    index = np.arange(counts.sum()) - np.repeat(heads - begin, counts)
+    on = points[index]
+    steps = np.append(0, np.abs(np.diff(on)))
+    steps[heads] = 0
+    way = np.cumsum(steps)
+    length = np.maximum(np.add.reduceat(steps, heads), 1e-9)
+    t = (way - np.repeat(way[heads], counts)) / np.repeat(length, counts)
+    start, stop = points[begin], points[end]
+    control = _least_squares(on, t, heads, counts, start, stop, leaving, arriving, length)
+    t = _nearer(on, t, control, counts)
+    control = _least_squares(on, t, heads, counts, start, stop, leaving, arriving, length)
+    distance = np.abs(_evaluate(control, t, counts)[0] - on)
+    error = np.maximum.reduceat(distance, heads)
+    at_worst = np.flatnonzero(distance == np.repeat(error, counts))
+    worst = np.empty(len(begin), int)
+    worst[np.searchsorted(heads, at_worst, side="right") - 1] = index[at_worst]
+    return control, worst, error
+
+
+def _least_squares(
+    on: Complex,
+    t: Reals,
+    heads: AnyArray,
+    counts: AnyArray,
+    start: Complex,
+    stop: Complex,
+    leaving: Complex,
+    arriving: Complex,
+    length: Reals,
+) -> Complex:
+    """Schneider's two unknowns of each piece: how far its inner control points lie along its end tangents."""
+    s = 1 - t
+    b1, b2 = 3 * t * s * s, 3 * t * t * s
+    towards_stop = b2 + t * t * t
+    rest = on - np.repeat(start, counts) - towards_stop * np.repeat(stop - start, counts)
+    c11, c22, c12, r1, r2 = (
+        np.add.reduceat(product, heads) for product in (b1 * b1, b2 * b2, b1 * b2, b1 * rest, b2 * rest)
+    )
+    c12 = c12 * (leaving * arriving.conj()).real
+    x1, x2 = (r1 * leaving.conj()).real, (r2 * arriving.conj()).real
+    determinant = c11 * c22 - c12 * c12
+    singular = np.abs(determinant) < 1e-9
+    determinant[singular] = 1
+    alpha, beta = (x1 * c22 - x2 * c12) / determinant, (c11 * x2 - c12 * x1) / determinant
+    # Beyond these the curve would run back or loop: a third of the way, as on a straight line, serves then.
+    wild = singular | (np.minimum(alpha, beta) < 0.05 * length) | (np.maximum(alpha, beta) > length)
+    alpha[wild] = beta[wild] = length[wild] / 3
+    return np.stack([start, start + alpha * leaving, stop + beta * arriving, stop], axis=1)
+
+
+def _evaluate(control: Complex, t: Reals, counts: AnyArray) -> tuple[Complex, Complex, Complex]:
+    """The curves at t, and their first and second derivatives."""
+    p0, p1, p2, p3 = control.T
+    c0, c1, c2, c3 = (
+        np.repeat(c, counts) for c in (p0, 3 * (p1 - p0), 3 * (p0 - 2 * p1 + p2), p3 - p0 + 3 * (p1 - p2))
+    )
+    return ((c3 * t + c2) * t + c1) * t + c0, (3 * c3 * t + 2 * c2) * t + c1, 6 * c3 * t + 2 * c2
+
+
+def _nearer(on: Complex, t: Reals, control: Complex, counts: AnyArray) -> Reals:
+    """One Newton step of each parameter towards the place of its curve that is nearest to its point."""
+    at, velocity, acceleration = _evaluate(control, t, counts)
+    offset = at - on
+    slope = (velocity * velocity.conj()).real + (offset * acceleration.conj()).real
+    step = (offset * velocity.conj()).real / np.where(np.abs(slope) > 1e-9, slope, 1.0)
+    return np.clip(t - np.clip(step, -0.1, 0.1), 0, 1)

@@ -1,0 +1,415 @@
+"""The regions of a face, as areas that share their borders.
+
+Every line that bounds anything (borders of the label map, outlines of the mesh, edges of the zones between features) is
+laid into one drawing. Where lines cross they are cut, which divides the picture into cells. A region is a set of cells,
+chosen by what the cell shows and in which zones it lies. So two regions that touch share their border exactly, and each
+piece of border is made smooth once, for both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from contour_curves import Curve, fit_curves, signed_area
+from contour_geometry import Points, mesh_zones
+from contour_tracing import shared_borders
+from face_parsing_map import FACE_PARTS, Part, PartMap
+from utils import AnyArray
+
+Source: TypeAlias = Literal["map", "landmarks", "both"]
+Flags: TypeAlias = NDArray[np.bool_]
+"""(cells,) bool."""
+
+REGIONS: Mapping[str, str] = MappingProxyType({
+    "face_oval": "Face",
+    "face_mask": "Facial skin",
+    "forehead": "Forehead",
+    "t_zone": "T-zone",
+    "nose": "Nose",
+    "cheek_right": "Right cheek",
+    "cheek_left": "Left cheek",
+    "under_eye_right": "Right under-eye area",
+    "under_eye_left": "Left under-eye area",
+    "eye_right": "Right eye",
+    "eye_left": "Left eye",
+    "brow_right": "Right eyebrow",
+    "brow_left": "Left eyebrow",
+    "lips": "Mouth",
+    "lip_upper": "Upper lip",
+    "lip_lower": "Lower lip",
+    "mouth_inner": "Mouth opening",
+    "chin": "Chin",
+    "jawline": "Jawline",
+    "neck": "Neck",
+    "ear_right": "Right ear",
+    "ear_left": "Left ear",
+    "hair": "Hair",
+    "glasses": "Glasses",
+})  # fmt: skip
+"""Every region's id and name; right and left are the subject's own. `jawline` is a line, the others are areas."""
+
+MAP_ONLY: Mapping[str, tuple[Part, ...]] = MappingProxyType({
+    "neck": (Part.NECK,),
+    "ear_right": (Part.EAR_RIGHT,),
+    "ear_left": (Part.EAR_LEFT,),
+    "hair": (Part.HAIR,),
+    "glasses": (Part.GLASSES,),
+})  # fmt: skip
+_CORNERS = (33, 133, 263, 362, 61, 291)  # of the eyes and the mouth
+_LEAST_CELL = 1e-4  # of the face's area: what two nearly equal lines leave between them
+_LEAST_AREA = 5e-4  # of the face's area: a smaller piece of a region, or hole in it, is none
+_MIX = np.array(
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64
+)  # odd, random
+_REACH = 0.014  # of the face's size: the length over which a border's direction is judged
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One region of a face.
+
+    rings: closed curves; the even-odd rule says what is inside. An area lies to the left of its rings, y upwards. The
+        jawline's are open.
+    source: where the border is from; None where the region isn't available, for the `reason` given.
+    """
+
+    id: str
+    rings: tuple[Curve, ...]
+    source: Source | None
+    reason: str | None
+
+
+def face_regions(
+    points: Points,
+    shapes: Mapping[str, shapely.Geometry],
+    part_map: PartMap | None,
+    clip: shapely.Polygon,
+    *,
+    tolerance: float,
+) -> dict[str, Region]:
+    """All regions of a face, in the order of `REGIONS`.
+
+    Args:
+        points: the mesh (468 or 478, 2), checked.
+        shapes: its features (`contour_geometry.mesh_shapes`).
+        part_map: what the label map shows of it, if there is one.
+        clip: the part of the photo that is asked for.
+        tolerance: how far curves may leave the traced borders, in pixels of the photo.
+    """
+    ears_are_skin = part_map is not None and not part_map.has(Part.EAR_RIGHT)
+    view = _View(shapes, mesh_zones(points, ears_are_skin=ears_are_skin), part_map)
+    drawing = _draw(view.lines(clip))
+    places = shapely.get_coordinates(shapely.point_on_surface(drawing.cells))
+    members = view.members(places) & shapely.contains_xy(clip, places)
+    face_area = view.shapes["face"].area
+    _absorb_slivers(drawing, members, _LEAST_CELL * face_area)
+    borders = _borders(drawing, members, shapely.contains_xy(view.zones["jaw"], places))
+    size = float(np.ptp(points, axis=0).max())
+    curves = fit_curves(
+        [border.line for border in borders], points[list(_CORNERS)], tolerance=tolerance, reach=_REACH * size
+    )
+    left, right = np.array([border.left for border in borders]), np.array([border.right for border in borders])
+    with_outside = np.column_stack([members, np.zeros(len(members), bool)])
+    regions = {}
+    for name, inside in zip(REGIONS, with_outside, strict=True):
+        rings = (
+            _jawline(borders, curves)
+            if name == "jawline"
+            else _rings(curves, inside[left], inside[right], _LEAST_AREA * face_area)
+        )
+        source, reason = (view.source(name), None) if rings else (None, view.reason(name))
+        regions[name] = Region(name, tuple(rings), source, reason)
+    return regions
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What mesh and map say of the face."""
+
+    shapes: Mapping[str, shapely.Geometry]
+    zones: Mapping[str, shapely.Geometry]
+    part_map: PartMap | None
+
+    def shown(self, feature: str) -> bool:
+        """Whether the map gives a feature's border."""
+        return self.part_map is not None and feature in self.part_map.shown
+
+    def lines(self, clip: shapely.Geometry) -> list[shapely.Geometry]:
+        """Everything that may bound a region."""
+        areas = [clip]
+        for name, shape in self.shapes.items():
+            feature = "lips" if name == "mouth_inner" else name
+            if not (self.shown(feature) or (name == "face" and self.part_map is not None)):
+                areas.append(shape)
+        for name, zone in self.zones.items():
+            needed = {"reach": self.part_map is not None, "upper_lip": not self.shown("lips")}.get(name, True)
+            if needed:
+                areas.append(zone)
+        borders = [] if self.part_map is None else shared_borders(self.part_map.parts)
+        if not borders or self.part_map is None:
+            return list(shapely.boundary(areas))
+        numbers = np.repeat(np.arange(len(borders)), [len(border) for border in borders])
+        traced = shapely.linestrings(self.part_map.to_photo(np.concatenate(borders)), indices=numbers)
+        return [*shapely.boundary(areas), *traced]
+
+    def members(self, places: Points) -> Flags:
+        """(regions, cells): which cells belong to each region, by a point inside each cell."""
+        areas = np.array([*self.zones.values(), *self.shapes.values()])
+        inside = shapely.contains_xy(areas[:, None], *places.T)
+        zone = dict(zip(self.zones, inside, strict=False))
+        mesh = dict(zip(self.shapes, inside[len(self.zones) :], strict=True))
+        none = np.zeros(len(places), bool)
+        if self.part_map is None:
+            part = np.zeros(len(places), np.uint8)
+            face = np.logical_or.reduce([mesh["face"], mesh["nose"], zone["cheek_right"], zone["cheek_left"]])
+        else:
+            part = self.part_map.at(places)
+            face = zone["reach"] & np.isin(part, list(FACE_PARTS))
+
+        def feature(name: str, *parts: Part) -> Flags:
+            found: Flags = face & np.isin(part, parts) if self.shown(name) else mesh[name]
+            return found
+
+        is_ = {name: part == codes[0] for name, codes in MAP_ONLY.items()}
+        for side in ("right", "left"):
+            is_[f"eye_{side}"] = feature(f"eye_{side}", Part[f"EYE_{side.upper()}"])
+            is_[f"brow_{side}"] = feature(f"brow_{side}", Part[f"BROW_{side.upper()}"]) & ~is_[f"eye_{side}"]
+        eyes, brows = is_["eye_right"] | is_["eye_left"], is_["brow_right"] | is_["brow_left"]
+        is_["nose"] = feature("nose", Part.NOSE) & ~eyes
+        is_["lips"] = feature("lips", Part.MOUTH, Part.LIP_UPPER, Part.LIP_LOWER) & ~is_["nose"]
+        if self.shown("lips"):
+            is_["mouth_inner"], upper = is_["lips"] & (part == Part.MOUTH), part == Part.LIP_UPPER
+        else:
+            is_["mouth_inner"], upper = is_["lips"] & mesh["mouth_inner"], zone["upper_lip"]
+        is_["lip_upper"] = is_["lips"] & ~is_["mouth_inner"] & upper
+        is_["lip_lower"] = is_["lips"] & ~is_["mouth_inner"] & ~upper
+        face = face | eyes | brows | is_["nose"] | is_["lips"]
+        is_["face_oval"] = face
+        is_["face_mask"] = face & ~(eyes | brows | is_["lips"] | is_["glasses"])
+        skin = face & ~(eyes | brows | is_["lips"])
+        is_["forehead"] = skin & zone["forehead"] & ~is_["nose"]
+        is_["t_zone"] = skin & (zone["t_bar"] | zone["bridge"] | is_["nose"])
+        is_["chin"] = skin & zone["chin"]
+        for side in ("right", "left"):
+            is_[f"under_eye_{side}"] = skin & zone[f"under_eye_{side}"] & ~is_["nose"]
+            is_[f"cheek_{side}"] = skin & zone[f"cheek_{side}"] & ~is_["nose"] & ~is_[f"under_eye_{side}"]
+        return np.array([is_.get(name, none) for name in REGIONS])
+
+    def source(self, name: str) -> Source:
+        """Where the border of a region is from."""
+        if self.part_map is None:
+            return "landmarks"
+        if name in MAP_ONLY:
+            return "map"
+        feature = "lips" if name.startswith(("lip_", "mouth_")) else name
+        if feature in self.shapes and feature != "face":
+            return "map" if self.shown(feature) else "landmarks"
+        return "both"
+
+    def reason(self, name: str) -> str:
+        """Why a region has no area."""
+        if name in MAP_ONLY and self.part_map is None:
+            return "Only a label map shows it, and none was sent."
+        if name in MAP_ONLY and self.part_map is not None and not self.part_map.has(*MAP_ONLY[name]):
+            return f"A label map of the scheme {self.part_map.scheme} has no class for it."
+        if name in MAP_ONLY:
+            return "The label map shows none."
+        if name == "mouth_inner":
+            return "The mouth is closed."
+        return "It is hidden, or lies outside the picture."
+
+
+# ---- the drawing: cells and the arcs between them --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """Cells and the arcs between the places where lines meet.
+
+    cells: (C,) polygons. points: all arcs' points, one arc after the other. first, last: (A,) where each arc begins and
+    ends among them. left, right: (A,) the cells beside each arc; C is the outside. lengths: (A,) of the arcs.
+    """
+
+    cells: NDArray[np.object_]
+    points: Points
+    first: AnyArray
+    last: AnyArray
+    left: AnyArray
+    right: AnyArray
+    lengths: NDArray[np.float64]
+
+    def arc(self, number: int) -> Points:
+        """The points (N, 2) of an arc."""
+        return self.points[self.first[number] : self.last[number] + 1]
+
+
+def _draw(lines: Sequence[shapely.Geometry]) -> _Drawing:
+    noded = shapely.line_merge(shapely.unary_union(lines))
+    cells = shapely.orient_polygons(shapely.get_parts(shapely.polygonize([noded])))
+    points, number = shapely.get_coordinates(shapely.get_parts(noded), return_index=True)
+    last = np.append(np.flatnonzero(np.diff(number)), len(points) - 1)
+    first = np.append(0, last[:-1] + 1)
+    # A cell lies to the left of its rings: the first step of an arc tells the cell on its left, the last one reversed
+    # the cell on its right.
+    rings, cell_of_ring = shapely.get_rings(cells, return_index=True)
+    vertices, ring = shapely.get_coordinates(rings, return_index=True)
+    inside_ring = ring[1:] == ring[:-1]
+    steps, cell = _step_keys(vertices[:-1], vertices[1:])[inside_ring], cell_of_ring[ring[:-1]][inside_ring]
+    order = np.argsort(steps)
+    steps, cell = steps[order], cell[order]
+
+    def cell_beside(start: AnyArray, following: AnyArray) -> AnyArray:
+        sought = _step_keys(points[start], points[following])
+        at = np.searchsorted(steps, sought).clip(0, len(steps) - 1)
+        return np.where(steps[at] == sought, cell[at], len(cells))
+
+    left, right = cell_beside(first, first + 1), cell_beside(last, last - 1)
+    lengths = np.append(0, np.hypot(*np.diff(points, axis=0).T))
+    lengths[first] = 0
+    lengths = np.add.reduceat(lengths, first)
+    return _Drawing(cells, points, first, last, left, right, lengths)
+
+
+def _step_keys(start: Points, end: Points) -> NDArray[np.uint64]:
+    """(N,) a hash of each step between two points, of all bits: steps may be as short as rounding errors."""
+    bits = np.column_stack([start, end]) + 0.0  # makes -0.0 a 0.0
+    mixed: NDArray[np.uint64] = (bits.view(np.uint64) * _MIX).sum(axis=1)
+    return mixed
+
+
+def _absorb_slivers(drawing: _Drawing, members: Flags, least: float) -> None:
+    """Gives each tiny cell to the regions of the neighbour with which it shares most of its border; changes `members`.
+
+    Not those that belong to the same regions as a neighbour: they are a corner of something larger.
+    """
+    areas = shapely.area(drawing.cells)
+    tiny = np.flatnonzero(areas < least)
+    for cell in tiny[np.argsort(areas[tiny], kind="stable")].tolist():
+        around = np.flatnonzero((drawing.left == cell) != (drawing.right == cell))
+        neighbours = drawing.left[around] + drawing.right[around] - cell
+        around, neighbours = around[neighbours < len(areas)], neighbours[neighbours < len(areas)]
+        alike = (members[:, neighbours] == members[:, [cell]]).all(axis=0)
+        if len(neighbours) and not alike.any():
+            shared = np.bincount(neighbours, drawing.lengths[around])
+            members[:, cell] = members[:, shared.argmax()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Border:
+    """A line between two cells that differ in some region. jaw: it is the face's outline from ear to ear."""
+
+    line: Points
+    left: int
+    right: int
+    jaw: bool
+
+
+def _borders(drawing: _Drawing, members: Flags, in_jaw: Flags) -> list[_Border]:
+    """The arcs that bound a region, joined where no third one meets them and where the jawline doesn't end."""
+    with_outside = np.column_stack([members, np.zeros(len(members), bool)])
+    differs = (with_outside[:, drawing.left] != with_outside[:, drawing.right]).any(axis=0)
+    face = with_outside[list(REGIONS).index("face_oval")]
+    band = np.append(in_jaw, False)
+    jaw = (face[drawing.left] != face[drawing.right]) & band[drawing.left] & band[drawing.right]
+    arcs = [
+        _Border(drawing.arc(number), int(drawing.left[number]), int(drawing.right[number]), bool(jaw[number]))
+        for number in np.flatnonzero(differs).tolist()
+    ]
+    return _joined(arcs)
+
+
+def _joined(arcs: list[_Border]) -> list[_Border]:
+    at_node: dict[tuple[float, ...], list[int]] = {}
+    for number, arc in enumerate(arcs):
+        for end in (arc.line[0], arc.line[-1]):
+            at_node.setdefault(tuple(end.tolist()), []).append(number)
+    pending = set(range(len(arcs)))
+
+    def grow(line: Points, number: int) -> Points:
+        """The line, whose end is that of an arc, with all arcs that continue it."""
+        pieces = [line]
+        while True:
+            node = tuple(pieces[-1][-1].tolist())
+            others = [other for other in at_node[node] if other != number]
+            if len(at_node[node]) != 2 or len(others) != 1 or others[0] not in pending:
+                return np.concatenate(pieces)
+            if arcs[others[0]].jaw != arcs[number].jaw:
+                return np.concatenate(pieces)
+            number = others[0]
+            pending.remove(number)
+            following = arcs[number].line
+            pieces.append(following[1:] if tuple(following[0].tolist()) == node else following[-2::-1])
+
+    joined = []
+    while pending:
+        number = pending.pop()
+        arc = arcs[number]
+        line = grow(arc.line, number)
+        line = grow(line[::-1], number)[::-1]
+        joined.append(_Border(line, arc.left, arc.right, arc.jaw))
+    return joined
+
+
+# ---- rings -----------------------------------------------------------------------------------------------------------
+
+
+def _rings(curves: list[Curve], on_left: Flags, on_right: Flags, least_area: float) -> list[Curve]:
+    """The closed curves around a region, which lies to their left; without specks and pinholes.
+
+    on_left, on_right: (curves,) whether the cells beside each curve belong to the region.
+    """
+    bounding = np.flatnonzero(on_left != on_right).tolist()
+    directed = [curves[number] if on_left[number] else _reversed(curves[number]) for number in bounding]
+    rings = [_closed(chain) for chain in _chained(directed)]
+    return [ring for ring in rings if abs(signed_area(ring)) >= least_area]
+
+
+def _jawline(borders: list[_Border], curves: list[Curve]) -> list[Curve]:
+    """The face's outline from ear to ear, in one piece or several."""
+    return _chained([curve for border, curve in zip(borders, curves, strict=True) if border.jaw])
+
+
+def _reversed(curve: Curve) -> Curve:
+    return curve[::-1, ::-1]
+
+
+def _chained(curves: list[Curve]) -> list[Curve]:
+    """Directed curves joined end to start; where several start in one point, by the sharpest turn to the left."""
+    leaving: dict[tuple[float, ...], list[Curve]] = {}
+    for curve in curves:
+        leaving.setdefault(tuple(curve[0, 0].tolist()), []).append(curve)
+    arriving = {tuple(curve[-1, 3].tolist()) for curve in curves}
+    # Lines that nothing leads to are begun first, so that they are whole.
+    starts = sorted(leaving, key=lambda node: node in arriving)
+    chains = []
+    for start in starts:
+        while leaving[start]:
+            chain = [leaving[start].pop()]
+            while (node := tuple(chain[-1][-1, 3].tolist())) != start and (options := leaving.get(node)):
+                turns = [_turn(chain[-1], option) for option in options]
+                chain.append(options.pop(turns.index(max(turns))))
+            chains.append(np.concatenate(chain))
+    return chains
+
+
+def _closed(chain: Curve) -> Curve:
+    """The chain, led back to its start where noding has lost a step in the noise of a map."""
+    start, end = chain[0, 0], chain[-1, 3]
+    if (start == end).all():
+        return chain
+    back = np.stack([end, end + (start - end) / 3, start - (start - end) / 3, start])
+    return np.concatenate([chain, back[None]])
+
+
+def _turn(before: Curve, after: Curve) -> float:
+    """The angle from one curve's end into the next one's start, -pi..pi, to the left of y upwards."""
+    a, b = before[-1, 3] - before[-1, 2], after[0, 1] - after[0, 0]
+    return math.atan2(a[0] * b[1] - a[1] * b[0], a[0] * b[0] + a[1] * b[1])

@@ -1,0 +1,296 @@
+"""Label maps of face parsers: which class is which part, in which order, at which resolution, on which side.
+
+A map is HxW uint8, one class per pixel, and covers the whole photo at any size. Its left and right classes are not
+believed, since parsers trained with mirrored pictures confuse them: the sides come from the landmarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+import cv2
+import numpy as np
+import shapely
+
+from contour_geometry import Points
+from service.errors import InvalidValueError
+from utils import AnyArray, GrayImage
+
+LabelScheme: TypeAlias = Literal["auto", "celebamask19", "parsing11"]
+
+
+class Part(IntEnum):
+    """What a pixel shows. Parsers' two classes of a pair both start as the right one."""
+
+    OTHER = 0
+    SKIN = 1
+    NOSE = 2
+    MOUTH = 3
+    LIP_UPPER = 4
+    LIP_LOWER = 5
+    GLASSES = 6
+    BROW_RIGHT = 7
+    BROW_LEFT = 8
+    EYE_RIGHT = 9
+    EYE_LEFT = 10
+    EAR_RIGHT = 11
+    EAR_LEFT = 12
+    NECK = 13
+    HAIR = 14
+
+
+FACE_PARTS = frozenset(range(Part.SKIN, Part.EYE_LEFT + 1))
+PAIRS = ("brow", "eye", "ear")
+
+_BROW, _EYE, _EAR = Part.BROW_RIGHT, Part.EYE_RIGHT, Part.EAR_RIGHT
+SCHEMES: Mapping[str, tuple[Part, ...]] = MappingProxyType({
+    # background, skin, brows, eyes, glasses, ears, earring, nose, mouth, lips, neck, necklace, cloth, hair, hat
+    "celebamask19": (
+        Part.OTHER, Part.SKIN, _BROW, _BROW, _EYE, _EYE, Part.GLASSES, _EAR, _EAR, _EAR, Part.NOSE, Part.MOUTH,
+        Part.LIP_UPPER, Part.LIP_LOWER, Part.NECK, Part.NECK, Part.OTHER, Part.HAIR, Part.OTHER,
+    ),
+    "parsing11": (
+        Part.OTHER, Part.SKIN, _BROW, _BROW, _EYE, _EYE, Part.NOSE, Part.LIP_UPPER, Part.MOUTH, Part.LIP_LOWER,
+        Part.HAIR,
+    ),
+})  # fmt: skip
+"""The part that each class number means. celebamask19 is the order of the public BiSeNet parsers."""
+
+LEAST_SIDE = 16
+_LEAST_OVERLAP = 0.2  # of a feature in the map and in the mesh; true maps reach 0.5 to 0.9, other class orders 0
+_LEAST_FACE_OVERLAP = 0.3
+_WORKING_FACE = 900  # pixels of a face's longer side: finer maps are thinned, which costs a thousandth of the face
+_MOST_ELSEWHERE = 2  # features that a map may show in a wrong place (an eye for a lens) before its order is doubted
+_COUNTED = 64  # pixels along a box that are counted: they tell enough of how it overlaps
+_FEATURES = {
+    "nose": (Part.NOSE,),
+    "lips": (Part.MOUTH, Part.LIP_UPPER, Part.LIP_LOWER),
+    "eye_right": (Part.EYE_RIGHT,),
+    "eye_left": (Part.EYE_RIGHT,),
+    "brow_right": (Part.BROW_RIGHT,),
+    "brow_left": (Part.BROW_RIGHT,),
+}
+"""The parts of each feature, pairs before they are split."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartMap:
+    """A label map made ready for one face.
+
+    parts: HxW uint8 of `Part`, a window of the map, thinned to the resolution that it really has.
+    scale: pixels of the photo per pixel of `parts`, in x and in y. origin: where the window begins in the photo.
+    scheme: the class order. shown: the features whose border the map knows better than the mesh.
+    """
+
+    parts: GrayImage
+    scale: Points
+    origin: Points
+    scheme: str
+    shown: frozenset[str]
+
+    def to_photo(self, points: Points) -> Points:
+        """Points (N, 2) of the map in pixels of the photo."""
+        moved: Points = points * self.scale + self.origin
+        return moved
+
+    def at(self, points: Points) -> GrayImage:
+        """The part at each point (N, 2) of the photo; OTHER outside the window."""
+        column, row = np.floor((points - self.origin) / self.scale).astype(int).T
+        height, width = self.parts.shape
+        inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+        found: GrayImage = np.where(inside, self.parts[row.clip(0, height - 1), column.clip(0, width - 1)], Part.OTHER)
+        return found
+
+    def has(self, *parts: Part) -> bool:
+        """Whether the scheme has a class for one of the parts."""
+        return not set(parts).isdisjoint(SCHEMES[self.scheme])
+
+
+def prepare_map(
+    labels: GrayImage,
+    *,
+    scheme: LabelScheme,
+    photo_size: tuple[int, int],
+    window: AnyArray,
+    shapes: Mapping[str, shapely.Geometry],
+) -> PartMap:
+    """Read a map as the parts of one face.
+
+    Args:
+        labels: HxW uint8 classes.
+        scheme: the class order; auto chooses the one that agrees with the mesh.
+        photo_size: width, height.
+        window: (4,) x1, y1, x2, y2 of the photo: what lies outside is not looked at.
+        shapes: the mesh's features (`contour_geometry.mesh_shapes`).
+
+    Raises:
+        InvalidValueError: a map that is tiny or empty, holds classes that the scheme has not, or does not fit the face.
+    """
+    most = _check_content(labels)
+    cut, scale, origin = _cut(labels, photo_size, window, shapes["face"])
+    raw = PartMap(cut, scale, origin, "", frozenset())
+    counts = {feature: _count(raw, shapes[feature]) for feature in _FEATURES}
+    agreement = {name: _overlaps(counts, name) for name in _fitting_schemes(labels, most, scheme)}
+    name, overlaps = max(agreement.items(), key=lambda each: sum(each[1].values()))
+    _check_fit(raw, name, overlaps, shapes)
+    parts = cv2.LUT(cut, _table(name))
+    shown = frozenset(feature for feature, overlap in overlaps.items() if overlap >= _LEAST_OVERLAP)
+    part_map = PartMap(parts, scale, origin, name, shown)
+    _split_pairs(part_map, shapes)
+    return part_map
+
+
+def _check_content(labels: GrayImage) -> int:
+    """The highest class number of a map that can show something."""
+    if min(labels.shape) < LEAST_SIDE:
+        height, width = labels.shape
+        raise InvalidValueError(
+            f"segmentation_map: {width} x {height} pixels are too few to show a face. Send at least {LEAST_SIDE} each "
+            "way."
+        )
+    most = int(labels.max())
+    if most == 0:
+        raise InvalidValueError("segmentation_map: every pixel is background. Send a map that shows the face, or none.")
+    return most
+
+
+def _fitting_schemes(labels: GrayImage, most: int, scheme: LabelScheme) -> list[str]:
+    """The schemes that have all the classes that occur."""
+    asked = list(SCHEMES) if scheme == "auto" else [scheme]
+    fitting = [name for name in asked if most < len(SCHEMES[name])]
+    if not fitting:
+        known = max(len(SCHEMES[name]) for name in asked)
+        unknown = [number for number in np.unique(labels).tolist() if number >= known]
+        listed = ", ".join(map(str, unknown[:10])) + (" and more" if len(unknown) > 10 else "")
+        raise InvalidValueError(
+            f"segmentation_map: class numbers that {' and '.join(asked)} do not have: {listed}. Each pixel must hold "
+            f"its class, 0 to {known - 1}; a picture of the map in colours can't be read."
+        )
+    return fitting
+
+
+def _table(scheme: str) -> GrayImage:
+    """(256,) the part of every class number."""
+    table = np.zeros(256, np.uint8)
+    parts = SCHEMES[scheme]
+    table[: len(parts)] = parts
+    return table
+
+
+def _cut(
+    labels: GrayImage, photo_size: tuple[int, int], window: AnyArray, face: shapely.Geometry
+) -> tuple[GrayImage, Points, Points]:
+    """The window of the map at the resolution that it really has, its scale and its origin in the photo."""
+    height, width = labels.shape
+    scale = np.array(photo_size, np.float64) / (width, height)
+    low = np.clip(np.floor(window[:2] / scale).astype(int), 0, [width - 1, height - 1])
+    high = np.clip(np.ceil(window[2:] / scale).astype(int), low + 1, [width, height])
+    x, y, columns, rows = cv2.boundingRect(labels[low[1] : high[1], low[0] : high[0]])
+    low += (x, y)
+    high = np.maximum(low + np.array([columns, rows]), low + 1)
+    cut = labels[low[1] : high[1], low[0] : high[0]]
+    box = shapely.bounds(face)
+    face_px = float(((box[2:] - box[:2]) / scale).max())
+    thinning = np.maximum(_enlargement(cut), face_px / _WORKING_FACE)
+    if (thinning <= 1).all():
+        return np.ascontiguousarray(cut), scale, low * scale
+    size = np.maximum(np.round((high - low) / thinning), 1).astype(int)
+    across, down = (((np.arange(n) + 0.5) * side / n).astype(int) for n, side in zip(size, high - low, strict=True))
+    return np.ascontiguousarray(cut[np.ix_(down, across)]), scale * (high - low) / size, low * scale
+
+
+def _enlargement(labels: GrayImage) -> Points:
+    """(2,) how many columns, and rows, stand for one: a map enlarged to the photo's size has stairs and no detail.
+
+    Borders between classes are then that far apart, or a multiple.
+    """
+    factors = []
+    for axis in (0, 1):
+        along = labels[::2] if axis == 0 else labels[:, ::2].T
+        changes = np.flatnonzero((along[:, 1:] != along[:, :-1]).any(axis=0))
+        gaps = np.diff(changes)
+        median = float(np.median(gaps)) if len(gaps) >= LEAST_SIDE else 1.0
+        factors.append(float(gaps[gaps < 1.6 * median].mean()) if median >= 2 else 1.0)
+    return np.array(factors)
+
+
+def _split_pairs(part_map: PartMap, shapes: Mapping[str, shapely.Geometry]) -> None:
+    """Gives each pixel of a pair to the side whose place in the mesh is nearer; changes the map's parts."""
+    parts = part_map.parts
+    pixels = np.flatnonzero(cv2.inRange(parts, int(Part.BROW_RIGHT), int(Part.EAR_LEFT)) > 0)
+    flat = parts.reshape(-1)
+    rows, columns = np.divmod(pixels, parts.shape[1])
+    found = flat[pixels]
+    at = part_map.to_photo(np.stack([columns, rows], axis=1) + 0.5)
+    for pair in PAIRS:
+        code = Part[f"{pair.upper()}_RIGHT"]
+        anchor = "eye" if pair == "ear" else pair
+        right, left = (shapely.get_coordinates(shapes[f"{anchor}_{side}"].centroid)[0] for side in ("right", "left"))
+        found[(found == code) & ((at - (right + left) / 2) @ (left - right) > 0)] = code + 1
+    flat[pixels] = found
+
+
+def _check_fit(
+    raw: PartMap, scheme: str, overlaps: Mapping[str, float], shapes: Mapping[str, shapely.Geometry]
+) -> None:
+    if _overlap(_count(raw, shapes["face"]), _classes(scheme, FACE_PARTS)) < _LEAST_FACE_OVERLAP:
+        raise InvalidValueError(
+            "segmentation_map: its face does not lie where the landmarks are. Send map and landmarks of this very "
+            "photo, upright and uncropped; the map may be of any size."
+        )
+    present = _count(raw, shapes["face"]).around
+    elsewhere = [
+        feature
+        for feature, parts in _FEATURES.items()
+        if overlaps[feature] == 0 and present[_classes(scheme, parts)].any()
+    ]
+    if len(elsewhere) >= _MOST_ELSEWHERE:
+        raise InvalidValueError(
+            f"segmentation_map: read as {scheme}, these are not where the face has them: {', '.join(elsewhere)}. "
+            "Another parser's class order? The orders that are read are in docs/contours.md."
+        )
+
+
+def _classes(scheme: str, parts: Collection[int]) -> list[int]:
+    """The class numbers that stand for some parts."""
+    return [number for number, part in enumerate(SCHEMES[scheme]) if part in parts]
+
+
+def _overlaps(counts: Mapping[str, _Counts], scheme: str) -> dict[str, float]:
+    """How well each feature's classes cover its place in the mesh, 0..1."""
+    return {feature: _overlap(counts[feature], _classes(scheme, parts)) for feature, parts in _FEATURES.items()}
+
+
+def _overlap(counts: _Counts, classes: list[int]) -> float:
+    """Intersection over union of a shape and some classes."""
+    both = counts.inside[classes].sum()
+    return float(both / max(counts.around[classes].sum() + counts.inside.sum() - both, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """(256,) pixels of each class inside a shape, and in a box around it."""
+
+    inside: AnyArray
+    around: AnyArray
+
+
+def _count(raw: PartMap, shape: shapely.Geometry) -> _Counts:
+    """The classes in and around a shape of the photo."""
+    box = (shapely.bounds(shape).reshape(2, 2) - raw.origin) / raw.scale
+    margin = (box[1] - box[0]) / 2
+    limit = np.array(raw.parts.shape[::-1])
+    low = np.clip(np.floor(box[0] - margin), 0, limit - 1).astype(int)
+    high = np.clip(np.ceil(box[1] + margin), low + 1, limit).astype(int)
+    step = max(1, int((high - low).max()) // _COUNTED)
+    found = raw.parts[low[1] : high[1] : step, low[0] : high[0] : step]
+    expected = np.zeros(found.shape, np.uint8)
+    for polygon in shapely.get_parts(shape):
+        if polygon.geom_type == "Polygon":
+            ring = (shapely.get_coordinates(polygon.exterior) - raw.origin) / raw.scale - low - step / 2
+            cv2.fillPoly(expected, [np.round(ring / step * 16).astype(np.int32)], 1, shift=4)
+    return _Counts(np.bincount(found[expected > 0], minlength=256), np.bincount(found.ravel(), minlength=256))

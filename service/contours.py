@@ -1,0 +1,209 @@
+"""Facial contours on files: from the bytes of a request to the bytes of its answer.
+
+For a synchronous route and for a job alike:
+
+    request = ContourRequest(image=photo_bytes, landmarks=None, segmentation_map=None)
+    result = Contourer(landmarks, max_pixels=...).contours(request)     # blocks: run it in the inference pool
+    result.data, result.media_type                                     # the SVG, PNG or JSON file
+    result.document                                                    # what JSON answers tell beside it
+
+A request and a result hold bytes, numbers and text only, so both can be pickled, and the same request gives the same
+bytes. Every failure is a `ServiceError` that the client should see.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from contour_geometry import Points
+from contour_output import (
+    ContourStyle,
+    canvas_photo,
+    json_document,
+    mask_indices,
+    mask_palette,
+    overlay,
+    svg_document,
+)
+from contour_svg import ContourOptions, FaceContours, facial_contours
+from face_landmarks import FaceLandmarks
+from service.errors import InvalidValueError, NoFaceDetectedError
+from service.image_io import DecodedImage, decode_image, decode_label_map, encode_image, encode_label_map
+from service.version import NAME, VERSION
+from utils import Stopwatch
+
+Output: TypeAlias = Literal["svg", "png", "json"]
+PngKind: TypeAlias = Literal["mask", "overlay", "photo"]
+
+MEDIA_TYPES: Mapping[Output, str] = {"svg": "image/svg+xml", "png": "image/png", "json": "application/json"}
+PHOTO_SIDE_PX = 1800
+"""A JPEG is decoded at a half, a quarter or an eighth as long as its longer side keeps this many pixels."""
+ENGINE_VERSION = "contours-1"
+"""Changes whenever the same request may give other bytes than before: part of the cache key."""
+FRACTIONS = 2
+"""Landmarks below are fractions of the photo: no face is that small."""
+LANDMARKS_HELP = "Send a list of {x, y} or [x, y], one for each of the 468 or 478 points of MediaPipe's face mesh."
+
+
+@dataclass(frozen=True, slots=True)
+class ContourRequest:
+    """One photo and what is wanted of it.
+
+    image: a picture file. landmarks: (x, y) of each point, or None: they are found. segmentation_map: a label map as a
+    file or bare bytes, or None. output: the file that is wanted; png: what a PNG shows.
+    """
+
+    image: bytes
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    segmentation_map: bytes | None = None
+    output: Output = "svg"
+    png: PngKind = "mask"
+    options: ContourOptions = field(default_factory=ContourOptions)
+    style: ContourStyle = field(default_factory=ContourStyle)
+
+
+@dataclass(frozen=True, slots=True)
+class ContourResult:
+    """The file, and everything about it as JSON takes it: with outlines where the file is JSON."""
+
+    data: bytes
+    media_type: str
+    document: dict[str, Any]
+    timings_ms: dict[str, float]
+
+
+class Contourer:
+    """Finds the contours of what clients send. Thread-safe."""
+
+    def __init__(self, landmarks: FaceLandmarks, *, max_pixels: int) -> None:
+        self.landmarks = landmarks
+        self.max_pixels = max_pixels
+
+    def contours(self, request: ContourRequest) -> ContourResult:
+        """Answer a request.
+
+        Raises:
+            ServiceError: one of the image errors, NO_FACE_DETECTED, or INVALID_VALUE for landmarks, map or options.
+        """
+        clock = Stopwatch()
+        with clock.stage("decode"):
+            # Pixels are drawn at the photo's own resolution; faces are found in less.
+            reduce_to = None if request.output == "png" else PHOTO_SIDE_PX
+            photo = decode_image(request.image, max_pixels=self.max_pixels, to_srgb=True, reduce_to=reduce_to)
+            labels = None
+            if request.segmentation_map is not None:
+                labels = decode_label_map(request.segmentation_map, max_pixels=self.max_pixels, size=photo.full_size)
+        notes: tuple[str, ...] = ()
+        if request.landmarks is None:
+            with clock.stage("landmarks"):
+                points, notes = self._find(photo)
+        else:
+            points = _rounded(request.landmarks)
+        with clock.stage("contours"):
+            found = facial_contours(points, photo.full_size, labels, request.options)
+            found = replace(found, warnings=(*notes, *found.warnings))
+        facts = {
+            "generator": f"{NAME} {VERSION}",
+            "source_sha256": hashlib.sha256(request.image).hexdigest(),
+            "landmarks": "found" if request.landmarks is None else "given",
+        }
+        with clock.stage("encode"):
+            document = json_document(found, facts, polygons=request.output == "json")
+            data = self._encode(request, photo, found, facts, document)
+        return ContourResult(data, MEDIA_TYPES[request.output], document, clock.timings_ms)
+
+    def _find(self, photo: DecodedImage) -> tuple[Points, tuple[str, ...]]:
+        """The mesh of the largest face, in pixels of the photo as it was sent, and what to tell about the choice."""
+        faces = [face for face in self.landmarks.detect(photo.rgb) if face.mesh is not None]
+        if not faces or faces[0].mesh is None:
+            raise NoFaceDetectedError("Use a photo in which the face is larger and visible, or send `landmarks`.")
+        points = faces[0].mesh.points[:, :2].astype(np.float64) / photo.scale
+        many = f"The photo shows {len(faces)} faces: the largest was taken. Send `landmarks` to choose another."
+        return points, (many,) if len(faces) > 1 else ()
+
+    def _encode(
+        self,
+        request: ContourRequest,
+        photo: DecodedImage,
+        found: FaceContours,
+        facts: Mapping[str, Any],
+        document: Mapping[str, Any],
+    ) -> bytes:
+        if request.output == "svg":
+            return svg_document(found, request.style, facts)
+        if request.output == "json":
+            return json.dumps(document, separators=(",", ":")).encode()
+        if found.alignment.width * found.alignment.height > self.max_pixels:
+            raise InvalidValueError(
+                f"The turned photo would have more than {self.max_pixels / 1e6:g} megapixels. Ask for `crop` or svg."
+            )
+        if request.png == "mask":
+            return encode_label_map(mask_indices(found), mask_palette())
+        rgb, alpha = canvas_photo(photo.rgb, found.alignment)
+        return encode_image(
+            rgb if request.png == "photo" else overlay(rgb, found, request.style),
+            format="png",
+            alpha=None if alpha.min() == 255 else alpha,
+        )
+
+
+def parse_landmarks(value: object) -> tuple[tuple[float, float], ...] | None:
+    """Landmarks as clients send them: points as {x, y} or [x, y] (z and more are ignored), or a list of one such face.
+
+    Raises:
+        InvalidValueError: they are something else; the sentence names the first point that is wrong.
+    """
+    if isinstance(value, Mapping) and "landmarks" in value:
+        value = value["landmarks"]
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value:
+        raise InvalidValueError(f"landmarks: no list of points. {LANDMARKS_HELP}")
+    if isinstance(value[0], list) and (not value[0] or not isinstance(value[0][0], int | float)):
+        if len(value) > 1:
+            raise InvalidValueError(f"landmarks: the points of {len(value)} faces. Send those of one.")
+        return parse_landmarks(value[0])
+    return tuple(_point(number, each) for number, each in enumerate(value))
+
+
+def _point(number: int, value: object) -> tuple[float, float]:
+    pair = [value.get("x"), value.get("y")] if isinstance(value, Mapping) else value
+    if not isinstance(pair, list) or len(pair) < 2 or not all(type(each) in (int, float) for each in pair[:2]):
+        raise InvalidValueError(f"landmarks: point {number} has no numbers x and y. {LANDMARKS_HELP}")
+    try:
+        return float(pair[0]), float(pair[1])
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf, math.inf
+
+
+def _rounded(landmarks: tuple[tuple[float, float], ...]) -> Points:
+    """Landmarks (N, 2) to hundredths of a pixel, or millionths where they are fractions of the photo."""
+    points = np.array(landmarks, np.float64)
+    return np.round(points, 2 if np.abs(points).max() > FRACTIONS else 6) + 0.0  # makes -0.0 a 0.0
+
+
+def cache_key(request: ContourRequest, owner: str) -> str:
+    """SHA-256 over everything that an answer depends on, in a canonical form, and over who may see it.
+
+    Pictures count by the bytes that were sent, landmarks as they are rounded before they are used. Equal keys mean
+    equal answers; pictures that are merely alike have different ones.
+    """
+    canonical = {
+        "version": [VERSION, ENGINE_VERSION],
+        "owner": owner,
+        "image": hashlib.sha256(request.image).hexdigest(),
+        "map": None if request.segmentation_map is None else hashlib.sha256(request.segmentation_map).hexdigest(),
+        "landmarks": None if request.landmarks is None else _rounded(request.landmarks).tolist(),
+        "output": [request.output, request.png],
+        "options": asdict(request.options),
+        "style": asdict(request.style),
+    }
+    text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
