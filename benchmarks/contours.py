@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from contour_output import coverage, mask_indices
-from contour_svg import ContourOptions, FaceContours, facial_contours
 
 from contour_geometry import Points
+from contour_output import coverage, mask_indices
 from contour_regions import REGIONS
+from contour_svg import ContourOptions, FaceContours, facial_contours
 from face_landmarks import FaceLandmarks
 from utils import GrayImage, RGBImage
 
@@ -71,7 +71,7 @@ def draw_map(points: Points, size: tuple[int, int]) -> GrayImage:
     table[0] = 0
     for number, name in enumerate(REGIONS, start=1):
         table[number] = CLASSES.get(name, MOUTH if name == "mouth_inner" else SKIN)
-    labels = table[mask]
+    labels: GrayImage = table[mask]
     around = cv2.dilate((labels > 0).astype(np.uint8), np.ones((3, 3), np.uint8), iterations=HAIR_PX) > 0
     around[int(points[168, 1]) :] = False
     labels[around & (labels == 0)] = HAIR

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Response
 from routes.contour_models import REQUEST_BODY, ContourAnswer, ContourRequestDep
 from routes.error_docs import documented
 from service.contours import Output
-from service.deps import ContourerDep, Pool, Timings
+from service.deps import ContourerDep, Owner, Pool, Timings
 from service.errors import (
     BadRequestError,
     BusyError,
@@ -44,6 +44,7 @@ OUTPUTS: dict[str, Output] = {"image/svg+xml": "svg", "image/png": "png"}
 async def frontal_crop(
     request: ContourRequestDep,
     contourer: ContourerDep,
+    owner: Owner,
     pool: Pool,
     timings: Timings,
     accept: Annotated[
@@ -52,12 +53,13 @@ async def frontal_crop(
 ) -> ContourAnswer | Response:
     """The regions of one face, turned upright and cut out.
 
-    Nothing is stored. The same request gives the same bytes.
+    The same request gives the same bytes. The photo is not stored; its contours are kept for the same caller's same
+    request (`CACHE_MAX_MB`, until they expire).
     """
     wanted = preferred(accept, OUTPUTS)
     if wanted is not None:
         request = replace(request, output=wanted)
-    result = await pool.run(contourer.contours, request)
+    result = await pool.run(contourer.contours, request, owner=owner)
     timings.update(result.timings_ms)
     if wanted is None:
         return ContourAnswer.of(request, result)

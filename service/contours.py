@@ -16,7 +16,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
@@ -34,10 +36,18 @@ from contour_output import (
 )
 from contour_svg import ContourOptions, FaceContours, facial_contours
 from face_landmarks import FaceLandmarks
-from service.errors import InvalidValueError, NoFaceDetectedError
-from service.image_io import DecodedImage, decode_image, decode_label_map, encode_image, encode_label_map
+from service.errors import DatabaseUnavailableError, InvalidValueError, NoFaceDetectedError
+from service.image_io import (
+    DecodedImage,
+    decode_image,
+    decode_label_map,
+    encode_image,
+    encode_label_map,
+    perceptual_hash,
+)
+from service.result_cache import ResultCache, cache_key
 from service.version import NAME, VERSION
-from utils import Stopwatch
+from utils import GrayImage, Stopwatch
 
 Output: TypeAlias = Literal["svg", "png", "json"]
 PngKind: TypeAlias = Literal["mask", "overlay", "photo"]
@@ -47,6 +57,7 @@ PHOTO_SIDE_PX = 1800
 """A JPEG is decoded at a half, a quarter or an eighth as long as its longer side keeps this many pixels."""
 ENGINE_VERSION = "contours-1"
 """Changes whenever the same request may give other bytes than before: part of the cache key."""
+CACHE_KIND = "contours"
 FRACTIONS = 2
 """Landmarks below are fractions of the photo: no face is that small."""
 LANDMARKS_HELP = "Send a list of {x, y} or [x, y], one for each of the 468 or 478 points of MediaPipe's face mesh."
@@ -82,12 +93,18 @@ class ContourResult:
 class Contourer:
     """Finds the contours of what clients send. Thread-safe."""
 
-    def __init__(self, landmarks: FaceLandmarks, *, max_pixels: int) -> None:
+    def __init__(self, landmarks: FaceLandmarks, *, max_pixels: int, cache: ResultCache | None = None) -> None:
+        """`cache` keeps results for the owner who asked for them."""
         self.landmarks = landmarks
         self.max_pixels = max_pixels
+        self.cache = cache
 
-    def contours(self, request: ContourRequest) -> ContourResult:
+    def contours(self, request: ContourRequest, *, owner: str = "") -> ContourResult:
         """Answer a request.
+
+        Args:
+            request: the photo and what is wanted of it.
+            owner: who asks: only a result of their own is served from the cache.
 
         Raises:
             ServiceError: one of the image errors, NO_FACE_DETECTED, or INVALID_VALUE for landmarks, map or options.
@@ -100,6 +117,18 @@ class Contourer:
             labels = None
             if request.segmentation_map is not None:
                 labels = decode_label_map(request.segmentation_map, max_pixels=self.max_pixels, size=photo.full_size)
+        kept = _Kept(self.cache, request, photo, owner)
+        with clock.stage("cache"):
+            result = kept.get()
+        if result is None:
+            result = self._make(request, photo, labels, clock)
+            with clock.stage("cache"):
+                kept.put(result)
+        return replace(result, timings_ms=clock.timings_ms)
+
+    def _make(
+        self, request: ContourRequest, photo: DecodedImage, labels: GrayImage | None, clock: Stopwatch
+    ) -> ContourResult:
         notes: tuple[str, ...] = ()
         if request.landmarks is None:
             with clock.stage("landmarks"):
@@ -117,7 +146,7 @@ class Contourer:
         with clock.stage("encode"):
             document = json_document(found, facts, polygons=request.output == "json")
             data = self._encode(request, photo, found, facts, document)
-        return ContourResult(data, MEDIA_TYPES[request.output], document, clock.timings_ms)
+        return ContourResult(data, MEDIA_TYPES[request.output], document, {})
 
     def _find(self, photo: DecodedImage) -> tuple[Points, tuple[str, ...]]:
         """The mesh of the largest face, in pixels of the photo as it was sent, and what to tell about the choice."""
@@ -189,21 +218,42 @@ def _rounded(landmarks: tuple[tuple[float, float], ...]) -> Points:
     return np.round(points, 2 if np.abs(points).max() > FRACTIONS else 6) + 0.0  # makes -0.0 a 0.0
 
 
-def cache_key(request: ContourRequest, owner: str) -> str:
-    """SHA-256 over everything that an answer depends on, in a canonical form, and over who may see it.
+class _Kept:
+    """The place of one request's result in the cache. A cache that can't be reached is one that is empty."""
 
-    Pictures count by the bytes that were sent, landmarks as they are rounded before they are used. Equal keys mean
-    equal answers; pictures that are merely alike have different ones.
-    """
-    canonical = {
-        "version": [VERSION, ENGINE_VERSION],
-        "owner": owner,
-        "image": hashlib.sha256(request.image).hexdigest(),
-        "map": None if request.segmentation_map is None else hashlib.sha256(request.segmentation_map).hexdigest(),
-        "landmarks": None if request.landmarks is None else _rounded(request.landmarks).tolist(),
-        "output": [request.output, request.png],
-        "options": asdict(request.options),
-        "style": asdict(request.style),
-    }
-    text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    def __init__(self, cache: ResultCache | None, request: ContourRequest, photo: DecodedImage, owner: str) -> None:
+        self.cache = cache if cache is not None and cache.enabled else None
+        self.photo = photo
+        self.owner = owner
+        if self.cache is not None:
+            points = None if request.landmarks is None else _rounded(request.landmarks)
+            arrays = {} if points is None else {"landmarks": points.tobytes()}
+            if request.segmentation_map is not None:
+                arrays["segmentation_map"] = request.segmentation_map
+            # The photo's own bytes count too: their hash is in the answer.
+            arrays["image"] = hashlib.sha256(request.image).digest()
+            options = {**asdict(request.options), **asdict(request.style), "output": request.output, "png": request.png}
+            options["engine"] = ENGINE_VERSION
+            self.key = cache_key(CACHE_KIND, owner, pixels=photo.rgb, arrays=arrays, options=options)
+
+    def get(self) -> ContourResult | None:
+        """The result, if it was made before."""
+        if self.cache is None:
+            return None
+        with suppress(DatabaseUnavailableError):
+            content = self.cache.get(self.key)
+            if content is not None:
+                kept = json.loads(content)
+                return ContourResult(b64decode(kept["data"]), kept["media_type"], kept["document"], {})
+        return None
+
+    def put(self, result: ContourResult) -> None:
+        """Keep the result for the next time."""
+        if self.cache is None:
+            return
+        kept = {"data": b64encode(result.data).decode(), "media_type": result.media_type, "document": result.document}
+        content = json.dumps(kept).encode()
+        with suppress(DatabaseUnavailableError):
+            self.cache.put(
+                self.key, content, owner=self.owner, kind=CACHE_KIND, perceptual_hash=perceptual_hash(self.photo.rgb)
+            )

@@ -125,7 +125,7 @@ async def get_illustrator(state: StateDep) -> Illustrator:
 
 async def get_contourer(state: StateDep) -> Contourer:
     """Facial contours on what clients send."""
-    return Contourer(state.landmarks, max_pixels=state.settings.max_pixels)
+    return Contourer(state.landmarks, max_pixels=state.settings.max_pixels, cache=state.cache)
 
 
 async def get_jobs(state: StateDep) -> Jobs:
@@ -235,11 +235,7 @@ RecogniserDep = Annotated[Recogniser, Depends(get_recogniser)]
 Recognition = Annotated[FaceRecognition, Depends(get_recognition)]
 PersonalizerDep = Annotated[Personalizer, Depends(get_personalizer)]
 IllustratorDep = Annotated[Illustrator, Depends(get_illustrator)]
-async def get_contourer(state: StateDep) -> Contourer:
-    """Facial contours on what clients send."""
-    return Contourer(state.landmarks, max_pixels=state.settings.max_pixels)
-
-
+ContourerDep = Annotated[Contourer, Depends(get_contourer)]
 JobsDep = Annotated[Jobs, Depends(get_jobs)]
 SubmitJob = Annotated[Submit, Depends(get_submit)]
 WebhookUrl = Annotated[

@@ -7,6 +7,8 @@ import base64
 import io
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ from PIL import Image
 from contour_regions import MAP_ONLY, REGIONS
 from contour_svg import ContourOptions
 from face_landmarks import FaceLandmarks
-from service.contours import Contourer, ContourRequest, cache_key, parse_landmarks
+from service.contours import Contourer, ContourRequest, parse_landmarks
+from service.database import open_database
 from service.errors import InvalidValueError
+from service.result_cache import ResultCache
 from tests.conftest import encoded
 from tests.contour_faces import PHOTO, label_map, mesh
 from tests.test_contour_svg import SHARED, needs_shared
@@ -221,7 +225,7 @@ def test_a_turned_photo_beyond_the_limit_is_refused_as_png_only(body: dict[str, 
         small.contours(request)
 
 
-# ---- the parser of landmarks, and the cache's key --------------------------------------------------------------------
+# ---- the parser of landmarks -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -234,21 +238,28 @@ def test_landmarks_are_read_in_every_nesting(value: object) -> None:
     assert parse_landmarks(value) == ((1.0, 2.5),)
 
 
-def test_equal_keys_mean_equal_requests_and_each_part_counts() -> None:
-    base = ContourRequest(image=b"photo", landmarks=((1.001, 2.0), (-0.0, 5.0)), segmentation_map=b"map")
-    same = ContourRequest(image=b"photo", landmarks=((1.002, 2.0), (0.0, 5.0)), segmentation_map=b"map")
+def test_a_result_is_served_again_to_its_owner_alone(body: dict[str, Any], landmarks: FaceLandmarks) -> None:
+    database = open_database(None)
+    kept = ResultCache(database, lifetime=timedelta(hours=1), max_bytes=10**7)
+    contourer = Contourer(landmarks, max_pixels=10**6, cache=kept)
+    labels = base64.b64decode(body["segmentation_map"])
+    points = tuple((float(x), float(y)) for x, y in POINTS)
+    request = ContourRequest(base64.b64decode(body["image"]), points, labels)
+    first = contourer.contours(request, owner="me")
+    again = contourer.contours(request, owner="me")
+    assert "contours" in first.timings_ms
+    assert "contours" not in again.timings_ms
+    assert (again.data, again.document, again.media_type) == (first.data, first.document, first.media_type)
     others = [
-        ContourRequest(image=b"photo2", landmarks=base.landmarks, segmentation_map=b"map"),
-        ContourRequest(image=b"photo", landmarks=((1.02, 2.0), (0.0, 5.0)), segmentation_map=b"map"),
-        ContourRequest(image=b"photo", landmarks=base.landmarks),
-        ContourRequest(image=b"photo", segmentation_map=b"map"),
-        ContourRequest(image=b"photo", landmarks=base.landmarks, segmentation_map=b"map", output="png"),
-        ContourRequest(
-            image=b"photo", landmarks=base.landmarks, segmentation_map=b"map", options=ContourOptions(smoothing=0.4)
-        ),
+        replace(request, landmarks=tuple((x + 1, y) for x, y in points)),
+        replace(request, segmentation_map=None),
+        replace(request, output="json"),
+        replace(request, options=ContourOptions(smoothing=0.4)),
     ]
-    assert cache_key(base, "me") == cache_key(same, "me")
-    assert len({cache_key(request, "me") for request in (base, *others)} | {cache_key(base, "you")}) == len(others) + 2
+    assert all("contours" in contourer.contours(other, owner="me").timings_ms for other in others)
+    assert "contours" in contourer.contours(request, owner="you").timings_ms
+    database.close()
+    assert contourer.contours(request, owner="me").data == first.data
 
 
 @needs_shared

@@ -137,6 +137,7 @@ UPLOADS = [
     Upload("/api/v1/analyze-face-advanced", "file"),
     Upload("/api/v1/compare-images", "file_a"),
     Upload("/api/v1/compare-images", "file_b"),
+    Upload("/api/v1/frontal/crop", "image"),
 ]
 
 
@@ -224,6 +225,14 @@ def test_hostile_pictures_in_base64_get_their_code(pack_client: TestClient, host
     body = answer.json()
     codes = hostile.codes if text else {(422, "INVALID_BASE64")}
     assert (answer.status_code, body.get("code", "")) in codes, body
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+def test_hostile_label_maps_are_refused(app_client: TestClient, photo: bytes, hostile: Hostile) -> None:
+    files = {"image": ("photo.jpg", photo), "segmentation_map": ("../../map.png", hostile.build())}
+    answer = app_client.post("/api/v1/frontal/crop", files=files)
+    codes = {UNSUPPORTED, UNREADABLE, TOO_LARGE, (422, "INVALID_VALUE")}
+    assert (answer.status_code, answer.json()["code"]) in codes, answer.json()
 
 
 def test_hostile_pictures_stop_no_batch(pack_client: TestClient) -> None:
