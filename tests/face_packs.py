@@ -190,6 +190,20 @@ def colour_sface() -> onnx.ModelProto:
     return _model(nodes, [1, 3, 112, 112], [output], name="data")
 
 
+def brightness_genderage() -> onnx.ModelProto:
+    """Everyone is female, by a logit of 3, and as many years old as the crop is bright in per cent."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["colour"]),
+        # -1..1 in three channels to 0..1 in the last answer.
+        helper.make_node("Constant", [], ["weights"], value=_tensor([[0, 0, 1 / 6]] * 3)),
+        helper.make_node("Constant", [], ["bias"], value=_tensor([1.5, -1.5, 0.5])),
+        helper.make_node("Gemm", ["colour", "weights", "bias"], ["attributes"]),
+    ]
+    output = helper.make_tensor_value_info("attributes", TensorProto.FLOAT, ["batch", 3])
+    return _model(nodes, ["batch", 3, 96, 96], [output])
+
+
 def landmark_model() -> onnx.ModelProto:
     """The shape of the packs' landmark models, which nothing here needs."""
     nodes = [

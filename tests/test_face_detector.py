@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,17 +10,20 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from insightface.app import FaceAnalysis
 from insightface.utils import face_align
 
-from face_detector import FaceDetector, MediaPipeDetector
+from face_detector import Face, FaceDetector, MediaPipeDetector, sight
 from face_landmarks import FaceLandmarks
 from face_points import arcface_points, similarity
-from insightface_pack import InsightFaceDetector
+from insightface_pack import GPU_BATCH, InsightFaceDetector
 from service.errors import InvalidValueError, ModelUnavailableError
+from service.model_store import load_manifest
 from tests.face_packs import (
     BOX,
     EMBEDDING_SIZE,
     SQUARE,
+    brightness_genderage,
     colour_recogniser,
     landmark_model,
     load,
@@ -92,6 +98,141 @@ class TestBuiltPack:
             detector.embed(squares((320, 288)), np.full((5, 2), 7, np.float32))
         with pytest.raises(InvalidValueError):
             detector.embed(squares((320, 288)), np.full((5, 2), np.nan, np.float32))
+
+    def test_only_what_is_asked_for_is_recognised(self, detector: FaceDetector) -> None:
+        image = squares((320, 288))
+        ((face,),) = detector.recognise([(image, detector.detect(image))], attributes=False)
+        assert face.embedding is not None
+        assert (face.gender, face.age) == (None, None)
+        assert set(face.unavailable) == {"gender", "age"}
+
+    def test_64_different_pictures_at_once_each_get_their_own_answer(self, detector: FaceDetector) -> None:
+        rng = np.random.default_rng(1)
+        places = [(int(x) * 32, int(y) * 32) for x, y in rng.integers(4, 16, (64, 2))]
+        pictures = [
+            squares(place) // 255 * rng.integers(180, 256, 3).astype(np.uint8) for place in places
+        ]  # each of its own colour
+        alone = [detector.analyze(picture)[0] for picture in pictures]
+        with ThreadPoolExecutor(16) as pool:
+            together = list(pool.map(lambda picture: detector.analyze(picture)[0], pictures))
+        assert len({face.embedding.tobytes() for face in alone if face.embedding is not None}) > 60
+        for a, b, place in zip(alone, together, places, strict=True):
+            assert b.bbox.tolist() == a.bbox.tolist()
+            assert b.kps[2] == pytest.approx(place, abs=2)
+            assert b.embedding == pytest.approx(a.embedding, abs=1e-6)
+            assert (b.gender, b.age) == (a.gender, a.age)
+
+    @pytest.mark.filterwarnings("ignore:.*estimate.* is deprecated:FutureWarning")
+    def test_insightfaces_own_application_gives_the_same(self, tmp_path: Path, landmarks: FaceLandmarks) -> None:
+        pack = write_pack(tmp_path / "models" / "tiny")
+        theirs = FaceAnalysis(name="tiny", root=str(tmp_path), providers=["CPUExecutionProvider"])
+        theirs.prepare(ctx_id=-1)
+        image = squares((320, 288), (128, 480)) // 255 * np.array([250, 220, 240], np.uint8)
+        image[200:280] = image[200:280] // 4 * 3
+        ours = sorted(load(pack, landmarks).analyze(image), key=lambda face: face.bbox[0])
+        expected = sorted(theirs.get(np.ascontiguousarray(image[:, :, ::-1])), key=lambda face: face.bbox[0])
+        assert len(ours) == len(expected) == 2
+        for face, other in zip(ours, expected, strict=True):
+            assert face.bbox == pytest.approx(np.clip(other.bbox, 0, 640), abs=0.01)
+            assert face.kps == pytest.approx(other.kps, abs=0.01)
+            assert face.embedding is not None
+            assert float(face.embedding @ other.normed_embedding) > 0.9999
+            assert (face.gender, face.age) == ("FM"[other.gender], other.age)
+
+
+def test_the_age_comes_with_the_spread_of_its_estimates(tmp_path: Path, landmarks: FaceLandmarks) -> None:
+    pack = write_pack(tmp_path / "p", genderage=False)
+    onnx.save(brightness_genderage(), pack / "c.onnx")
+    (face,) = load(pack, landmarks).analyze(squares((320, 288)))
+    # The square fills (96 / 210)^2 of the model's crop, and more or less of a tighter or a wider one.
+    age = 100 * (SQUARE / BOX / 1.5) ** 2
+    assert face.age == pytest.approx(age, abs=1)
+    assert face.age_range == pytest.approx((age / 1.1**2, age / 0.9**2), abs=1.5)
+    assert face.gender == "F"
+    assert face.gender_probability == pytest.approx(1 / (1 + np.exp(-3)), abs=1e-4)
+
+
+def test_an_embedding_belongs_to_weights_and_their_threshold(
+    tmp_path: Path, landmarks: FaceLandmarks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = write_pack(tmp_path / "mine")
+    unknown = load(pack, landmarks).recogniser
+    assert unknown is not None
+    assert unknown.sha256 == hashlib.sha256((pack / "b.onnx").read_bytes()).hexdigest()
+    assert unknown.threshold is None
+    assert "FACE_MATCH_THRESHOLD" in unknown.threshold_source
+    known = replace(load_manifest()["buffalo_l"], files={"x.onnx": unknown.sha256})
+    monkeypatch.setattr("service.model_store.load_manifest", lambda: {"buffalo_l": known})
+    published = load(pack, landmarks).recogniser
+    assert published is not None
+    assert (published.model, published.threshold) == ("mine", known.threshold)
+    assert published.threshold_source == known.threshold_source
+    own = load(pack, landmarks, match_threshold=0.3).recogniser
+    assert own is not None
+    assert (own.threshold, own.threshold_source) == (0.3, "FACE_MATCH_THRESHOLD")
+
+
+def test_a_gpu_sees_only_two_shapes_of_batch(tmp_path: Path, landmarks: FaceLandmarks) -> None:
+    detector = load(write_pack(tmp_path / "p"), landmarks)
+    assert isinstance(detector, InsightFaceDetector)
+    image = squares((320, 288)) // 255 * np.array([250, 220, 240], np.uint8)
+    faces = detector.detect(image)
+    detector.provider = "CUDAExecutionProvider"
+    shapes: list[int] = []
+    run = detector._arcface.session.run
+
+    def recording(names: Any, feed: dict[str, Any]) -> Any:
+        shapes.extend(len(blob) for blob in feed.values())
+        return run(names, feed)
+
+    detector._arcface.session.run = recording
+    for count, expected in ((1, [1]), (2, [GPU_BATCH]), (GPU_BATCH + 1, [1, GPU_BATCH])):
+        shapes.clear()
+        known = detector.recognise([(image, faces)] * count, attributes=False)
+        assert sorted(shapes) == expected
+        vectors = [face.embedding for (face,) in known]
+        assert len(vectors) == count
+        assert all(vector == pytest.approx(vectors[0], abs=1e-6) for vector in vectors)
+
+
+class UprightOnly(FaceDetector):
+    """Finds a red eye with a green one to its right, and nothing else."""
+
+    engine, model, provider, recogniser, missing = "test", "test", "CPU", None, {}
+
+    def detect(self, image_rgb: RGBImage, *, threshold: float | None = None) -> list[Face]:
+        del threshold
+        eyes = [np.argwhere(image_rgb[:, :, channel] == 255) for channel in (0, 1)]
+        (red_y, red_x), (green_y, green_x) = (eye.mean(axis=0) + 0.5 for eye in eyes)
+        if green_x - red_x < 20:
+            return []
+        nose = ((red_x + green_x) / 2, red_y + 20)
+        kps = np.array([(red_x, red_y), (green_x, green_y), nose, nose, nose], np.float32)
+        box = np.array([red_x - 10, red_y - 10, green_x + 10, red_y + 50], np.float32)
+        return [Face(box, kps, 0.9)]
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_a_picture_without_a_face_is_turned_until_there_is_one(rotation: int) -> None:
+    upright = np.zeros((120, 200, 3), np.uint8)
+    upright[30:34, 60:64, 0] = upright[30:34, 100:104, 1] = 255
+    (expected,) = UprightOnly().detect(upright)
+    turns = rotation // 90  # so that a turn by `rotation` clockwise makes it upright
+    picture = np.ascontiguousarray(np.rot90(upright, turns))
+    seen = sight(UprightOnly(), picture)
+    assert seen.rotation_applied == rotation
+    (face,) = seen.faces
+    assert np.argwhere(picture[:, :, 0] == 255).mean(axis=0)[::-1] + 0.5 == pytest.approx(face.kps[0])
+    assert np.argwhere(picture[:, :, 1] == 255).mean(axis=0)[::-1] + 0.5 == pytest.approx(face.kps[1])
+    sides, expected_sides = (sorted(box[2:] - box[:2]) for box in (face.bbox, expected.bbox))
+    assert sides == pytest.approx(expected_sides)
+    assert (face.kps >= face.bbox[:2]).all()
+    assert (face.kps <= face.bbox[2:]).all()
+
+
+def test_nothing_found_in_any_turn_is_no_face(detector: FaceDetector) -> None:
+    seen = sight(detector, squares())
+    assert (seen.faces, seen.rotation_applied) == ([], 0)
 
 
 def test_a_pack_without_recogniser_gives_reasons_instead_of_numbers(tmp_path: Path, landmarks: FaceLandmarks) -> None:
