@@ -21,11 +21,13 @@ from face_crops import unturned
 from face_landmarks import FaceLandmarks, FaceMesh
 from service.errors import ModelUnavailableError
 from service.model_store import identify, locate_pack
-from utils import FloatArray, RGBImage
+from utils import FloatArray, RGBImage, shrink
 
 Engine = Literal["auto", "insightface", "opencv", "mediapipe"]
 Device = Literal["auto", "cpu", "cuda"]
 
+TURNED_SIDE = 640
+"""Longer side in pixels of the copy on which a turned picture is tried."""
 NOT_ASKED_FOR: Mapping[str, str] = dict.fromkeys(("embedding", "gender", "age"), "Only the position was asked for.")
 """Why the faces of `FaceDetector.detect` have no more than a place."""
 
@@ -88,6 +90,8 @@ class FaceDetector(ABC):
         provider: what the models really run on; onnxruntime's providers by their own names.
         recogniser: what its embeddings belong to; None where it gives none.
         missing: the reason for each of embedding, gender and age that no installed model gives.
+        batch: faces that the recogniser runs together; 1 where that gains nothing.
+        looks_all_ways: whether `detect` itself looks at the picture turned, so that `sight` needn't.
     """
 
     engine: str
@@ -95,6 +99,8 @@ class FaceDetector(ABC):
     provider: str
     recogniser: Recogniser | None
     missing: Mapping[str, str]
+    batch: int = 1
+    looks_all_ways: bool = False
 
     @property
     def embeds(self) -> bool:
@@ -177,15 +183,25 @@ class Sighting:
 
 def sight(detector: FaceDetector, image_rgb: RGBImage, *, threshold: float | None = None) -> Sighting:
     """Detect; where nothing is found, look again with the picture turned by 90, 180 and 270 degrees."""
-    if faces := detector.detect(image_rgb, threshold=threshold):
+    faces = detector.detect(image_rgb, threshold=threshold)
+    if faces or detector.looks_all_ways:
         return Sighting(faces, 0)
+    # Most pictures without a face have none either way: a small copy tells which way is worth a whole look.
+    height, width = image_rgb.shape[:2]
+    scale = min(1.0, TURNED_SIDE / max(height, width))
+    small = shrink(image_rgb, (max(1, round(scale * width)), max(1, round(scale * height))))
     rotations: tuple[Literal[90, 180, 270], ...] = (90, 180, 270)
     for rotation in rotations:
         turns = 4 - rotation // 90  # numpy turns counter-clockwise
-        faces = detector.detect(np.ascontiguousarray(np.rot90(image_rgb, turns)), threshold=threshold)
-        if faces:
+        if not detector.detect(_turned(small, turns), threshold=threshold):
+            continue
+        if faces := detector.detect(_turned(image_rgb, turns), threshold=threshold):
             return Sighting([_turned_back(face, image_rgb.shape, turns) for face in faces], rotation)
     return Sighting([], 0)
+
+
+def _turned(image_rgb: RGBImage, turns: int) -> RGBImage:
+    return np.ascontiguousarray(np.rot90(image_rgb, turns))
 
 
 def _turned_back(face: Face, shape: tuple[int, ...], turns: int) -> Face:
@@ -201,6 +217,7 @@ class MediaPipeDetector(FaceDetector):
     engine = "mediapipe"
     provider = "XNNPACK CPU"
     recogniser = None
+    looks_all_ways = True
 
     def __init__(self, landmarks: FaceLandmarks, *, det_threshold: float, missing_pack: str) -> None:
         """`missing_pack` names the pack that would give embeddings: it goes into the reasons for their absence."""

@@ -124,6 +124,7 @@ class InsightFaceDetector(SearchingDetector):
         self._arcface: Any = self._load(files["recognition"], device, policy) if "recognition" in files else None
         self._genderage: Any = self._load(files["genderage"], device, policy) if "genderage" in files else None
         self.provider = self._detector.session.get_providers()[0]
+        self.batch = 1 if self.provider == "CPUExecutionProvider" else GPU_BATCH
         fixed = self._detector.static_input_size
         self.fixed_side = None if fixed is None else int(fixed[0])
         self.det_threshold = det_threshold
@@ -164,14 +165,13 @@ class InsightFaceDetector(SearchingDetector):
         return Candidates(boxes, np.vstack(points).reshape(-1, 5, 2).astype(np.float32))
 
     def _embeddings(self, faces: Sequence[tuple[RGBImage, FloatArray]]) -> list[FloatArray]:
-        batch = 1 if self.provider == "CPUExecutionProvider" else GPU_BATCH
         size = int(self._arcface.input_size[0])
 
         def embed(start: int) -> FloatArray:
-            crops = [arcface_crop(image_rgb, kps, size) for image_rgb, kps in faces[start : start + batch]]
-            return _run(self._arcface, crops, batch=batch)
+            crops = [arcface_crop(image_rgb, kps, size) for image_rgb, kps in faces[start : start + self.batch]]
+            return _run(self._arcface, crops, batch=self.batch)
 
-        return [vector for rows in self._each(embed, range(0, len(faces), batch)) for vector in rows]
+        return [vector for rows in self._each(embed, range(0, len(faces), self.batch)) for vector in rows]
 
     def _attributes(self, faces: Sequence[tuple[RGBImage, Face]]) -> list[dict[str, Any]]:
         return self._each(self._gender_and_age, faces) if self._genderage else [{} for _ in faces]

@@ -28,7 +28,6 @@ Picture: TypeAlias = BinaryIO | str
 
 PHOTO_SIDE_PX = 1600
 """A JPEG is decoded at a half, a quarter or an eighth as long as its longer side keeps this many pixels."""
-GPU_GROUP = 8
 MAX_FACES = 100
 """Faces of one picture that are worked on, the largest ones: a poster of thousands must not hold a worker."""
 
@@ -97,7 +96,7 @@ class FaceRecognition:
     @property
     def group_size(self) -> int:
         """Pictures whose faces are embedded together: on a CPU that gains nothing and delays the first answers."""
-        return 1 if self.detector.provider == "CPUExecutionProvider" else GPU_GROUP
+        return self.detector.batch
 
     def least_confidence(self, options: FaceOptions) -> float:
         """The detection threshold that `options` mean."""

@@ -84,6 +84,9 @@ def test_image_models_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -
         ("RETENTION_HOURS", "nan"),
         ("RETENTION_HOURS", "-1"),
         ("FACE_DET_THRESH", "1.5"),
+        ("FACE_MATCH_THRESHOLD", "1.1"),
+        ("FACE_MATCH_THRESHOLD", "nan"),
+        ("FACE_ENGINE", "dlib"),
         ("CORS_ORIGINS", "shop.example"),
         ("CORS_ORIGINS", "https://shop.example/path"),
         ("LOG_FORMAT", "xml"),
@@ -121,9 +124,11 @@ def test_what_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPatch, name: s
         from_environment(monkeypatch, **{name: value})
 
 
-def test_contradictions_are_refused() -> None:
-    with pytest.raises(ValidationError, match="contradicts"):
-        Settings(_env_file=None, device="cuda", face_engine="mediapipe")
+def test_contradictions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for engine in ("mediapipe", "opencv"):
+        with pytest.raises(ValidationError, match="contradicts"):
+            from_environment(monkeypatch, DEVICE="cuda", FACE_ENGINE=engine)
+    monkeypatch.delenv("DEVICE")
     with pytest.raises(ValidationError, match="two folders"):
         Settings(_env_file=None, upload_dir=Path("x"), output_dir=Path("x"))
     alone: list[dict[str, Any]] = [{}, {"database_url": "postgresql://u@host/name", "db_use_database": False}]

@@ -183,6 +183,16 @@ class TestRealPhotos:
         eye_distance = float(np.linalg.norm(upright.kps[0] - upright.kps[1]))
         assert unturned(face.kps, image.shape, turns) == pytest.approx(upright.kps, abs=0.15 * eye_distance)
 
+    @pytest.mark.parametrize("rotation", [90, 180, 270])
+    def test_the_embedded_engine_finds_a_turned_face_at_once(self, embedded: FaceDetector, rotation: int) -> None:
+        image = photo("img17.jpg")
+        (upright,) = embedded.detect(image)
+        seen = sight(embedded, np.ascontiguousarray(np.rot90(image, rotation // 90)))
+        assert seen.rotation_applied == 0
+        eye_distance = float(np.linalg.norm(upright.kps[0] - upright.kps[1]))
+        (face,) = seen.faces
+        assert unturned(face.kps, image.shape, rotation // 90) == pytest.approx(upright.kps, abs=0.15 * eye_distance)
+
     def test_a_close_up_of_many_megapixels_is_cut_from_all_its_pixels(self, real: FaceDetector) -> None:
         image = photo("img6.jpg")
         (face,) = embedded_faces(real, image)

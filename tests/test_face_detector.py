@@ -129,11 +129,12 @@ class TestBuiltPack:
         theirs.prepare(ctx_id=-1)
         image = squares((320, 288), (128, 480)) // 255 * np.array([250, 220, 240], np.uint8)
         image[200:280] = image[200:280] // 4 * 3
+        image = image[:569, :600]
         ours = sorted(load(pack, landmarks).analyze(image), key=lambda face: face.bbox[0])
         expected = sorted(theirs.get(np.ascontiguousarray(image[:, :, ::-1])), key=lambda face: face.bbox[0])
         assert len(ours) == len(expected) == 2
         for face, other in zip(ours, expected, strict=True):
-            assert face.bbox == pytest.approx(np.clip(other.bbox, 0, 640), abs=0.01)
+            assert face.bbox == pytest.approx(np.clip(other.bbox, 0, [600, 569] * 2), abs=0.01)
             assert face.kps == pytest.approx(other.kps, abs=0.01)
             assert face.embedding is not None
             assert float(face.embedding @ other.normed_embedding) > 0.9999
@@ -172,12 +173,42 @@ def test_an_embedding_belongs_to_weights_and_their_threshold(
     assert (own.threshold, own.threshold_source) == (0.3, "FACE_MATCH_THRESHOLD")
 
 
+@pytest.mark.parametrize(
+    ("provider", "expected"),
+    [
+        ("CPUExecutionProvider", [(384, 640), (128, 128), (736, 1280)]),
+        ("CUDAExecutionProvider", [(640, 640), (128, 128), (1280, 1280)]),
+    ],
+)
+def test_a_picture_is_seen_in_two_sizes_and_closely_if_nothing_is_found(
+    tmp_path: Path, landmarks: FaceLandmarks, provider: str, expected: list[tuple[int, int]]
+) -> None:
+    detector = load(write_pack(tmp_path / "p"), landmarks)
+    assert isinstance(detector, InsightFaceDetector)
+    detector.provider = provider
+    seen: list[tuple[int, ...]] = []
+    forward = detector._detector.forward
+
+    def recording(canvas_bgr: RGBImage, threshold: float) -> Any:
+        seen.append(canvas_bgr.shape[:2])
+        return forward(canvas_bgr, threshold)
+
+    detector._detector.forward = recording
+    image = np.zeros((720, 1280, 3), np.uint8)
+    assert detector.detect(image) == []
+    assert seen == expected
+    seen.clear()
+    image[288:480, 480:672] = 255
+    assert len(detector.detect(image)) == 1
+    assert seen == expected[:2]
+
+
 def test_a_gpu_sees_only_two_shapes_of_batch(tmp_path: Path, landmarks: FaceLandmarks) -> None:
     detector = load(write_pack(tmp_path / "p"), landmarks)
     assert isinstance(detector, InsightFaceDetector)
     image = squares((320, 288)) // 255 * np.array([250, 220, 240], np.uint8)
     faces = detector.detect(image)
-    detector.provider = "CUDAExecutionProvider"
+    detector.batch = GPU_BATCH
     shapes: list[int] = []
     run = detector._arcface.session.run
 
@@ -228,6 +259,14 @@ def test_a_picture_without_a_face_is_turned_until_there_is_one(rotation: int) ->
     assert sides == pytest.approx(expected_sides)
     assert (face.kps >= face.bbox[:2]).all()
     assert (face.kps <= face.bbox[2:]).all()
+
+
+def test_a_large_picture_on_its_side_has_its_faces_in_its_own_pixels() -> None:
+    upright = np.zeros((1200, 2000, 3), np.uint8)
+    upright[300:340, 600:640, 0] = upright[300:340, 1000:1040, 1] = 255
+    seen = sight(UprightOnly(), np.ascontiguousarray(np.rot90(upright)))
+    assert seen.rotation_applied == 90
+    assert seen.faces[0].kps[0] == pytest.approx([320, 2000 - 620])
 
 
 def test_nothing_found_in_any_turn_is_no_face(detector: FaceDetector) -> None:

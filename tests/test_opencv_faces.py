@@ -8,12 +8,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
 
 from face_detector import FaceDetector
 from face_landmarks import FaceLandmarks
 from face_points import arcface_crop
+from main import create_app
 from opencv_faces import OpenCVDetector
 from service.errors import InvalidValueError, ModelUnavailableError
+from tests.conftest import encoded, settings_in
 from tests.face_packs import BOX, SFACE_SIZE, SQUARE, load, write_opencv_pack, write_pack
 from utils import RGBImage
 
@@ -100,6 +104,22 @@ def test_a_face_on_a_wide_picture_is_where_it_is(detector: FaceDetector) -> None
     image[96:288, 992:1184] = 255
     (face,) = detector.detect(image)
     assert face.kps[2] == pytest.approx([1088, 192], abs=4)
+
+
+def test_the_profile_serves_the_api(tmp_path: Path) -> None:
+    write_opencv_pack(tmp_path / "models" / "permissive")
+    image = squares((320, 288), colour=(240, 200, 180))
+    photo = encoded(Image.fromarray(image))
+    with TestClient(create_app(settings_in(tmp_path, face_model="permissive"))) as client:
+        engines = client.get("/health").json()["models"]
+        answer = client.post("/api/v1/extract-embedding", files={"file": photo}).json()
+    for name in ("face_detector", "face_recognizer"):
+        assert (engines[name]["state"], engines[name]["engine"]) == ("ready", "opencv")
+        assert engines[name]["provider"] == "OpenCV DNN CPU"
+    assert len(answer["embedding"]) == SFACE_SIZE
+    assert (answer["model"], answer["threshold"]) == ("permissive", None)
+    # The weights are not SFace's: its threshold doesn't hold for them.
+    assert "FACE_MATCH_THRESHOLD" in answer["threshold_source"]
 
 
 def test_points_in_one_place_are_refused(detector: FaceDetector) -> None:
