@@ -13,7 +13,19 @@ from fastapi_offline import FastAPIOffline
 from starlette.formparsers import MultiPartParser
 
 from config import Settings, load_settings
-from routes import auth, contours, face_recognition, faces, health, illustrations, jobs, models, processing, prometheus
+from routes import (
+    auth,
+    contour_jobs,
+    contours,
+    face_recognition,
+    faces,
+    health,
+    illustrations,
+    jobs,
+    models,
+    processing,
+    prometheus,
+)
 from routes.error_docs import UNAUTHORIZED
 from service.auth import BEARER, STATIC_PATH
 from service.error_handlers import install_error_handlers
@@ -28,8 +40,8 @@ from service.version import NAME, VERSION
 
 OPEN_ROUTERS = (health.router,)
 ROUTERS = (
-    models.router, faces.router, face_recognition.router, contours.router, illustrations.router, jobs.router,
-    auth.router, processing.router,
+    models.router, faces.router, face_recognition.router, contours.router, contour_jobs.router,
+    illustrations.router, jobs.router, auth.router, processing.router,
 )  # fmt: skip
 
 DESCRIPTION = """Puts a child into a page of a picture book, and finds faces.

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from starlette.datastructures import UploadFile
 
+from config import Settings
 from contour_output import ContourStyle
 from contour_regions import REGIONS
 from contour_svg import DEFAULT_SIZE, LEAST_SIZE, MOST_SIZE, ContourOptions
@@ -133,6 +134,7 @@ class ContourQuery(BaseModel):
 
 
 T = TypeVar("T")
+Query = TypeVar("Query", bound=ContourQuery)
 
 
 def _parsed(landmarks: object) -> object:
@@ -145,15 +147,15 @@ def _parsed(landmarks: object) -> object:
         raise InvalidValueError("landmarks: the text is not JSON.") from error
 
 
-async def contour_request(request: Request, settings: SettingsDep) -> ContourRequest:
-    """The request, from JSON or from a form."""
+async def read_query(model: type[Query], request: Request, settings: Settings) -> tuple[Query, dict[str, bytes]]:
+    """The query and the files beside it, from JSON or from a form."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
             async with request.form(max_files=len(PICTURES), max_part_size=settings.max_upload_bytes) as form:
                 parts = form.multi_items()
                 files = {name: await part.read() for name, part in parts if isinstance(part, UploadFile)}
-            query = ContourQuery.model_validate({name: part for name, part in parts if isinstance(part, str)})
+            query = model.model_validate({name: part for name, part in parts if isinstance(part, str)})
             unknown = files.keys() - set(PICTURES)
             if unknown:
                 raise BadRequestError(f"Files are named {' and '.join(PICTURES)}.")
@@ -161,43 +163,37 @@ async def contour_request(request: Request, settings: SettingsDep) -> ContourReq
             body, files = await request.body(), {}
             if body.count(b",") + body.count(b"[") > MOST_VALUES:
                 raise InvalidValueError(f"The body has more than {MOST_VALUES} values: no request needs as many.")
-            query = ContourQuery.model_validate_json(body)
+            query = model.model_validate_json(body)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         raise RequestValidationError([{**fault, "loc": ("body", *fault["loc"])} for fault in faults]) from error
+    return query, files
+
+
+async def contour_request(request: Request, settings: SettingsDep) -> ContourRequest:
+    """What is wanted now."""
+    query, files = await read_query(ContourQuery, request, settings)
     return await run_in_threadpool(query.request, files)
 
 
 ContourRequestDep = Annotated[ContourRequest, Depends(contour_request)]
 
-_SCHEMA = ContourQuery.model_json_schema()
 _FILE = {"type": "string", "format": "binary"}
-REQUEST_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": _SCHEMA},
-            "multipart/form-data": {
-                "schema": {
-                    **_SCHEMA,
-                    "properties": {
-                        **_SCHEMA["properties"],
-                        **{
-                            name: {**_FILE, "description": _SCHEMA["properties"][name]["description"]}
-                            for name in PICTURES
-                        },
-                        "landmarks": {
-                            "type": "string",
-                            "description": _SCHEMA["properties"]["landmarks"]["description"],
-                        },
-                    },
-                    "required": ["image"],
-                }
-            },
-        },
+
+
+def request_body(model: type[ContourQuery]) -> dict[str, Any]:
+    """OpenAPI: the body is JSON or a multipart form."""
+    schema = model.model_json_schema()
+    properties = schema["properties"]
+    form = {
+        **properties,
+        **{name: {**_FILE, "description": properties[name]["description"]} for name in PICTURES},
+        "landmarks": {"type": "string", "description": properties["landmarks"]["description"]},
     }
-}
-"""OpenAPI: the body is JSON or a multipart form."""
+    multipart = {**schema, "properties": form, "required": ["image"]}
+    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": multipart}}
+    return {"requestBody": {"required": True, "content": content}}
+
 
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 Matrix = Annotated[list[list[float]], Field(description="2x3: x' = a x + b y + c, y' = d x + e y + f.")]

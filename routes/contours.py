@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 
-from routes.contour_models import REQUEST_BODY, ContourAnswer, ContourRequestDep
+from routes.contour_models import ContourAnswer, ContourQuery, ContourRequestDep, request_body
 from routes.error_docs import documented
 from service.contours import Output
 from service.deps import ContourerDep, Owner, Pool, Timings
@@ -39,7 +39,7 @@ OUTPUTS: dict[str, Output] = {"image/svg+xml": "svg", "image/png": "png"}
     response_model=ContourAnswer,
     response_model_exclude_unset=True,
     responses={**documented(*ERRORS), 200: {"content": FILES}},
-    openapi_extra=REQUEST_BODY,
+    openapi_extra=request_body(ContourQuery),
 )
 async def frontal_crop(
     request: ContourRequestDep,

@@ -111,12 +111,7 @@ class Contourer:
         """
         clock = Stopwatch()
         with clock.stage("decode"):
-            # Pixels are drawn at the photo's own resolution; faces are found in less.
-            reduce_to = None if request.output == "png" else PHOTO_SIDE_PX
-            photo = decode_image(request.image, max_pixels=self.max_pixels, to_srgb=True, reduce_to=reduce_to)
-            labels = None
-            if request.segmentation_map is not None:
-                labels = decode_label_map(request.segmentation_map, max_pixels=self.max_pixels, size=photo.full_size)
+            photo, labels = self._decode(request)
         kept = _Kept(self.cache, request, photo, owner)
         with clock.stage("cache"):
             result = kept.get()
@@ -126,18 +121,26 @@ class Contourer:
                 kept.put(result)
         return replace(result, timings_ms=clock.timings_ms)
 
+    def check(self, request: ContourRequest) -> None:
+        """Find out whether a request can be answered, as far as that shows before a file is written.
+
+        Raises:
+            ServiceError: as `contours`.
+        """
+        self._find_regions(request, *self._decode(request), Stopwatch())
+
+    def _decode(self, request: ContourRequest) -> tuple[DecodedImage, GrayImage | None]:
+        # Pixels are drawn at the photo's own resolution; faces are found in less.
+        reduce_to = None if request.output == "png" else PHOTO_SIDE_PX
+        photo = decode_image(request.image, max_pixels=self.max_pixels, to_srgb=True, reduce_to=reduce_to)
+        if request.segmentation_map is None:
+            return photo, None
+        return photo, decode_label_map(request.segmentation_map, max_pixels=self.max_pixels, size=photo.full_size)
+
     def _make(
         self, request: ContourRequest, photo: DecodedImage, labels: GrayImage | None, clock: Stopwatch
     ) -> ContourResult:
-        notes: tuple[str, ...] = ()
-        if request.landmarks is None:
-            with clock.stage("landmarks"):
-                points, notes = self._find(photo)
-        else:
-            points = _rounded(request.landmarks)
-        with clock.stage("contours"):
-            found = facial_contours(points, photo.full_size, labels, request.options)
-            found = replace(found, warnings=(*notes, *found.warnings))
+        found = self._find_regions(request, photo, labels, clock)
         facts = {
             "generator": f"{NAME} {VERSION}",
             "source_sha256": hashlib.sha256(request.image).hexdigest(),
@@ -147,6 +150,19 @@ class Contourer:
             document = json_document(found, facts, polygons=request.output == "json")
             data = self._encode(request, photo, found, facts, document)
         return ContourResult(data, MEDIA_TYPES[request.output], document, {})
+
+    def _find_regions(
+        self, request: ContourRequest, photo: DecodedImage, labels: GrayImage | None, clock: Stopwatch
+    ) -> FaceContours:
+        notes: tuple[str, ...] = ()
+        if request.landmarks is None:
+            with clock.stage("landmarks"):
+                points, notes = self._find(photo)
+        else:
+            points = _rounded(request.landmarks)
+        with clock.stage("contours"):
+            found = facial_contours(points, photo.full_size, labels, request.options)
+            return replace(found, warnings=(*notes, *found.warnings))
 
     def _find(self, photo: DecodedImage) -> tuple[Points, tuple[str, ...]]:
         """The mesh of the largest face, in pixels of the photo as it was sent, and what to tell about the choice."""

@@ -125,7 +125,7 @@ async def get_illustrator(state: StateDep) -> Illustrator:
 
 async def get_contourer(state: StateDep) -> Contourer:
     """Facial contours on what clients send."""
-    return Contourer(state.landmarks, max_pixels=state.settings.max_pixels, cache=state.cache)
+    return state.contourer
 
 
 async def get_jobs(state: StateDep) -> Jobs:

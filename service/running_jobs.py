@@ -12,7 +12,8 @@ from typing import TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import Settings, webhook_key
-from service import books
+from service import books, contour_jobs
+from service.contours import Contourer
 from service.database import Database, DatabaseSetupError, open_database
 from service.errors import ServiceError
 from service.illustrations import Illustrator
@@ -85,14 +86,17 @@ def _timed(kind: str, handler: Handler, processing: ProcessingLog) -> Handler:
 
 @asynccontextmanager
 async def running_jobs(
-    jobs: Jobs, settings: Settings, illustrator: Illustrator, processing: ProcessingLog
+    jobs: Jobs, settings: Settings, illustrator: Illustrator, contourer: Contourer, processing: ProcessingLog
 ) -> AsyncIterator[None]:
     """Jobs run, and webhooks are sent, within the block.
 
     Raises:
         StartError: they can't be run.
     """
-    handlers: dict[str, Handler] = {books.KIND: partial(books.make_book, illustrator=illustrator)}
+    handlers: dict[str, Handler] = {
+        books.KIND: partial(books.make_book, illustrator=illustrator),
+        contour_jobs.KIND: partial(contour_jobs.make_contours, contourer=contourer),
+    }
     for kind, handler in handlers.items():
         jobs.register(kind, _timed(kind, handler, processing))
     webhooks = None

@@ -17,6 +17,7 @@ from face_detector import FaceDetector, load_face_detector
 from face_landmarks import FaceLandmarks
 from personalizer import Personalizer
 from service.accounts import Accounts
+from service.contours import Contourer
 from service.database import Database
 from service.engine_health import engines_of
 from service.errors import ServiceError
@@ -84,6 +85,11 @@ class State:
         self.templates.forget(owner)
 
     @property
+    def contourer(self) -> Contourer:
+        """Facial contours on what clients send."""
+        return Contourer(self.landmarks, max_pixels=self.settings.max_pixels, cache=self.cache)
+
+    @property
     def illustrator(self) -> Illustrator:
         """The main job on files."""
         return Illustrator(
@@ -117,7 +123,7 @@ async def open_state(
         ]
         try:
             with set_when_told_to_stop(state.closing):
-                async with running_jobs(state.jobs, settings, state.illustrator, state.processing):
+                async with running_jobs(state.jobs, settings, state.illustrator, state.contourer, state.processing):
                     yield state
         finally:
             for task in background:

@@ -26,10 +26,14 @@ logger = structlog.get_logger(__name__)
 
 MEDIA_TYPES = {
     "jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "zip": "application/zip", "pdf": "application/pdf",
+    "svg": "image/svg+xml", "json": "application/json",
 }  # fmt: skip
 """What the service writes, by suffix."""
 UPLOAD_SUFFIXES = ("jpg", "png", "webp")
-RESULT_ENDINGS = ("_personalized.png", "_personalized.jpg", "_personalized.webp", "_book.zip", "_book.pdf")
+RESULT_ENDINGS = (
+    "_personalized.png", "_personalized.jpg", "_personalized.webp", "_book.zip", "_book.pdf",
+    "_contours.svg", "_contours.png", "_contours.json",
+)  # fmt: skip
 TEMPLATE_IMAGE, PRIVATE_TEMPLATE_IMAGE, TEMPLATE_RECORD = "_template.png", "_private_template.png", "_template.json"
 JOB_INPUT = "_job_"
 PARTIAL = ".partial"
@@ -225,7 +229,7 @@ class LocalStorage:
             for path in folder.iterdir():
                 partial = path.name.startswith(".") and path.name.endswith(PARTIAL)
                 if partial or (_starts_with_uuid(path.name) and path.suffix.removeprefix(".") in MEDIA_TYPES
-                               and not path.name.endswith(TEMPLATE_IMAGE)):  # fmt: skip
+                               and not path.name.endswith((TEMPLATE_IMAGE, TEMPLATE_RECORD))):  # fmt: skip
                     yield path
 
     def _job_input(self, job_id: UUID, name: str) -> Path:

@@ -138,6 +138,7 @@ UPLOADS = [
     Upload("/api/v1/compare-images", "file_a"),
     Upload("/api/v1/compare-images", "file_b"),
     Upload("/api/v1/frontal/crop", "image"),
+    Upload("/api/v1/frontal/crop/submit", "image"),
 ]
 
 

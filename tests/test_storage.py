@@ -63,17 +63,18 @@ def test_uploads_and_results_expire_and_templates_stay(storage: LocalStorage) ->
     old, new = storage.save_result(b"old", suffix="png"), storage.save_upload(b"new", suffix="jpg")
     template_id = uuid4()
     storage.save_template_image(template_id, b"png", private=False)
-    (storage.upload_dir / f"{template_id}_template.json").write_text("{}")
+    record = storage.upload_dir / f"{template_id}_template.json"
+    record.write_text("{}")
     strange = storage.upload_dir / "notes.png"
     strange.write_bytes(b"not ours")
     killed = storage.output_dir / f".{uuid4()}.png.0.partial"
     killed.write_bytes(b"half")
-    for path in (old.path, killed, strange, storage.find_template_image(template_id)):
+    for path in (old.path, killed, strange, record, storage.find_template_image(template_id)):
         age(path, hours=25)
     assert storage.sweep(retention_hours=24) == 2
     assert storage.find(new.id)
     assert storage.find_template_image(template_id).read_bytes() == b"png"
-    assert storage.former_template_record(template_id) == {}
+    assert record.exists()
     assert strange.exists()
     assert not killed.exists()
 
