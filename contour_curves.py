@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from contour_geometry import Points
+from contour_geometry import Points, bernstein
 from utils import AnyArray
 
 Curve: TypeAlias = NDArray[np.float64]
@@ -31,6 +31,7 @@ _THROUGH = np.radians(35)  # lines that meet at a smaller bend pass smoothly int
 _STEEPEST = 0.3  # cosine of tangent and chord: a piece that bends more is split, whatever its error
 # The integral of (x dy - y dx) / 2 along a cubic, by its control points.
 _GREEN = np.array([[0, 6, 3, 1], [-6, 0, 3, 3], [-3, -3, 0, 6], [-1, -3, -6, 0]]) / 20
+_FLATNESS = 0.1
 _FIRST_PIECE = 16  # points: longer stretches would be halved in any case
 _ROUNDS = 12
 
@@ -60,6 +61,17 @@ def fit_curves(lines: Sequence[Points], sharp: Points, *, tolerance: float, reac
 def signed_area(ring: Curve) -> float:
     """The area inside a closed curve, by Green's theorem: positive where it lies to the left, y upwards."""
     return float((ring[..., 0] @ _GREEN * ring[..., 1]).sum())
+
+
+def flatten(curve: Curve) -> Points:
+    """A curve as a polyline (N, 2) within a tenth of a unit, nodes included."""
+    # How far a cubic leaves its chord is bounded by its second differences: Wang, 1984.
+    second = np.abs(np.diff(curve, 2, axis=1)).max(axis=(1, 2))
+    counts = np.maximum(np.ceil(np.sqrt(0.75 * second / _FLATNESS)), 1).astype(int)
+    piece = np.repeat(np.arange(len(curve)), counts)
+    t = (np.arange(len(piece)) - np.repeat(np.cumsum(counts) - counts, counts)) / counts[piece]
+    points = np.einsum("kn,nkd->nd", bernstein(t), curve[piece])
+    return np.concatenate([points, curve[-1:, 3]])
 
 
 @dataclass(frozen=True, slots=True)

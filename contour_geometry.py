@@ -101,8 +101,8 @@ def apply(matrix: NDArray[np.float64], points: Points) -> Points:
     return moved
 
 
-def check_mesh(points: Points, width: int, height: int) -> Points:
-    """The mesh (468 or 478, 2) in pixels of a photo of width x height, or a sentence that says what is wrong with it.
+def check_mesh(points: Points, width: int, height: int) -> tuple[Points, HeadPose]:
+    """The mesh (468 or 478, 2) in pixels of a photo of width x height, and its pose; or what is wrong with it.
 
     Where all values lie in 0..1 (the reach is a little wider, for faces that the photo's border cuts) they are taken
     as fractions of the photo's width and height.
@@ -143,12 +143,7 @@ def check_mesh(points: Points, width: int, height: int) -> Points:
             "landmarks: the points are mirrored. Point 33 is the outer corner of the subject's right eye, which lies "
             "on the left in a photo; y grows downwards. Mirror the photo too, or neither."
         )
-    return points
-
-
-def head_pose(points: Points) -> HeadPose:
-    """The pose of a mesh without depth: the turn of the mean face whose flat view lies nearest to it."""
-    return pose_of_rotation(_fit_mean_face(points)[0].astype(np.float32))
+    return points, pose_of_rotation(rotation.astype(np.float32))
 
 
 @cache
@@ -253,7 +248,7 @@ def mesh_shapes(points: Points) -> dict[str, shapely.Geometry]:
         rings[f"eye_{side}"] = mesh[[33, *_EYE_LOWER, 133, *_EYE_UPPER[::-1]]], (0, 8)
         rings[f"brow_{side}"] = mesh[[*_BROW_LOWER, *_BROW_UPPER[::-1]]], (0, 4, 5, 9)
     shapes = _polygons(rings)
-    far = _far_halves(points, shapes["face"])
+    far = _far_halves(points)
     if far:
         shapes["face"] = shapely.union_all([shapes["face"], *(shapely.MultiPoint(half).convex_hull for half in far)])
     if shapes["mouth_inner"].area < _LEAST_OPENING * shapes["lips"].area:
@@ -297,7 +292,7 @@ def mesh_zones(points: Points, *, ears_are_skin: bool) -> dict[str, shapely.Geom
     rings["upper_lip"] = above_seam, (0, 12, 13, 14)
     rings["jaw"] = zones["jaw"], (0, 10, 11, 21)
     polygons = _polygons(rings)
-    far = _far_halves(points, shapely.Polygon(points[list(FACE_OVAL)]))
+    far = _far_halves(points)
     if far:
         # The hull once more as far up as the face may reach.
         raised = [np.concatenate([half, half + 1.3 * up]) for half in far]
@@ -324,12 +319,12 @@ def _reach_of_oval() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return beside_ears.astype(np.float64), lift.astype(np.float64)
 
 
-def _far_halves(points: Points, oval: shapely.Geometry) -> list[Points]:
+def _far_halves(points: Points) -> list[Points]:
     """The halves of the mesh that stick out of the oval: of a turned head the far one."""
+    oval = shapely.Polygon(points[list(FACE_OVAL)])
     across = mean_shape()[:, 0]
-    sticking_out = (
-        shapely.distance(oval, shapely.points(points[: len(across)])) > _OUTSIDE * np.ptp(points, axis=0).max()
-    )
+    around = oval.buffer(_OUTSIDE * float(np.ptp(points, axis=0).max()), quad_segs=1)
+    sticking_out = ~shapely.contains_xy(around, points[: len(across)])
     if not sticking_out.any():
         return []
     halves = [across <= _MIDDLE_CM, across >= -_MIDDLE_CM]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -18,8 +19,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from contour_curves import Curve, fit_curves, signed_area
-from contour_geometry import Points, mesh_zones
+from contour_curves import Curve, fit_curves, flatten, signed_area
+from contour_geometry import Points, Similarity, apply, mesh_zones
 from contour_tracing import shared_borders
 from face_parsing_map import FACE_PARTS, Part, PartMap
 from utils import AnyArray
@@ -64,6 +65,7 @@ MAP_ONLY: Mapping[str, tuple[Part, ...]] = MappingProxyType({
     "glasses": (Part.GLASSES,),
 })  # fmt: skip
 _CORNERS = (33, 133, 263, 362, 61, 291)  # of the eyes and the mouth
+_DIGITS = 2  # of a coordinate on the canvas
 _LEAST_CELL = 1e-4  # of the face's area: what two nearly equal lines leave between them
 _LEAST_AREA = 5e-4  # of the face's area: a smaller piece of a region, or hole in it, is none
 _MIX = np.array(
@@ -72,12 +74,12 @@ _MIX = np.array(
 _REACH = 0.014  # of the face's size: the length over which a border's direction is judged
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Region:
-    """One region of a face.
+    """One region of a face on the canvas.
 
-    rings: closed curves; the even-odd rule says what is inside. An area lies to the left of its rings, y upwards. The
-        jawline's are open.
+    rings: closed curves in hundredths of a pixel; the even-odd rule says what is inside. An area lies to the left of
+        its rings, y upwards. The jawline's are open.
     source: where the border is from; None where the region isn't available, for the `reason` given.
     """
 
@@ -86,22 +88,55 @@ class Region:
     source: Source | None
     reason: str | None
 
+    @property
+    def label(self) -> str:
+        """Its name."""
+        return REGIONS[self.id]
+
+    @property
+    def is_line(self) -> bool:
+        """Whether it is an open line, as the jawline is."""
+        return self.id == "jawline"
+
+    @property
+    def nodes(self) -> int:
+        """The curves' nodes."""
+        return sum(len(ring) + self.is_line for ring in self.rings)
+
+    @property
+    def area(self) -> float:
+        """Square pixels inside the curves, holes left out."""
+        return 0.0 if self.is_line else sum(signed_area(ring) for ring in self.rings)
+
+    @cached_property
+    def flat_rings(self) -> list[Points]:
+        """The rings as polylines (N, 2) within a tenth of a pixel; closed ones end where they begin."""
+        return [flatten(ring) for ring in self.rings]
+
+    @cached_property
+    def geometry(self) -> shapely.Geometry:
+        """A valid MultiPolygon, or the MultiLineString of a line."""
+        lines = shapely.multilinestrings([shapely.linestrings(ring) for ring in self.flat_rings])
+        return lines if self.is_line else shapely.build_area(lines if lines.is_simple else shapely.node(lines))
+
 
 def face_regions(
     points: Points,
     shapes: Mapping[str, shapely.Geometry],
     part_map: PartMap | None,
     clip: shapely.Polygon,
+    alignment: Similarity,
     *,
     tolerance: float,
-) -> dict[str, Region]:
+) -> list[Region]:
     """All regions of a face, in the order of `REGIONS`.
 
     Args:
         points: the mesh (468 or 478, 2), checked.
         shapes: its features (`contour_geometry.mesh_shapes`).
         part_map: what the label map shows of it, if there is one.
-        clip: the part of the photo that is asked for.
+        clip: the part of the photo that the canvas shows.
+        alignment: the photo's way onto the canvas.
         tolerance: how far curves may leave the traced borders, in pixels of the photo.
     """
     ears_are_skin = part_map is not None and not part_map.has(Part.EAR_RIGHT)
@@ -113,21 +148,29 @@ def face_regions(
     _absorb_slivers(drawing, members, _LEAST_CELL * face_area)
     borders = _borders(drawing, members, shapely.contains_xy(view.zones["jaw"], places))
     size = float(np.ptp(points, axis=0).max())
-    curves = fit_curves(
-        [border.line for border in borders], points[list(_CORNERS)], tolerance=tolerance, reach=_REACH * size
-    )
+    lines = [border.line for border in borders]
+    curves = fit_curves(lines, points[list(_CORNERS)], tolerance=tolerance, reach=_REACH * size)
+    curves = _on_canvas(curves, clip, alignment)
     left, right = np.array([border.left for border in borders]), np.array([border.right for border in borders])
     with_outside = np.column_stack([members, np.zeros(len(members), bool)])
-    regions = {}
+    least_area = _LEAST_AREA * face_area * alignment.scale**2
+    regions = []
     for name, inside in zip(REGIONS, with_outside, strict=True):
-        rings = (
-            _jawline(borders, curves)
-            if name == "jawline"
-            else _rings(curves, inside[left], inside[right], _LEAST_AREA * face_area)
-        )
+        is_line = name == "jawline"
+        rings = _jawline(borders, curves) if is_line else _rings(curves, inside[left], inside[right], least_area)
         source, reason = (view.source(name), None) if rings else (None, view.reason(name))
-        regions[name] = Region(name, tuple(rings), source, reason)
+        regions.append(Region(name, tuple(rings), source, reason))
     return regions
+
+
+def _on_canvas(curves: list[Curve], clip: shapely.Polygon, alignment: Similarity) -> list[Curve]:
+    """The curves in canvas pixels. One may swing beyond the border along which its ends lie: that is undone."""
+    if not curves:
+        return []
+    x1, y1, x2, y2 = shapely.bounds(clip)
+    inside = np.clip(np.concatenate(curves), [x1, y1], [x2, y2])
+    placed = np.clip(apply(alignment.matrix, inside), 0, [alignment.width, alignment.height])
+    return np.split(np.round(placed, _DIGITS), np.cumsum([len(curve) for curve in curves])[:-1])
 
 
 @dataclass(frozen=True, slots=True)

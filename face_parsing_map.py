@@ -44,7 +44,8 @@ class Part(IntEnum):
 
 
 FACE_PARTS = frozenset(range(Part.SKIN, Part.EYE_LEFT + 1))
-PAIRS = ("brow", "eye", "ear")
+PAIRS = MappingProxyType({Part.BROW_RIGHT: "brow", Part.EYE_RIGHT: "eye", Part.EAR_RIGHT: "eye"})
+"""The right one of each pair, and the feature of the mesh that tells which side is nearer."""
 
 _BROW, _EYE, _EAR = Part.BROW_RIGHT, Part.EYE_RIGHT, Part.EAR_RIGHT
 SCHEMES: Mapping[str, tuple[Part, ...]] = MappingProxyType({
@@ -65,6 +66,7 @@ _LEAST_OVERLAP = 0.2  # of a feature in the map and in the mesh; true maps reach
 _LEAST_FACE_OVERLAP = 0.3
 _WORKING_FACE = 900  # pixels of a face's longer side: finer maps are thinned, which costs a thousandth of the face
 _MOST_ELSEWHERE = 2  # features that a map may show in a wrong place (an eye for a lens) before its order is doubted
+_BETWEEN = 3  # of the way between both of a pair: how far up and down they might meet
 _COUNTED = 64  # pixels along a box that are counted: they tell enough of how it overlaps
 _FEATURES = {
     "nose": (Part.NOSE,),
@@ -83,7 +85,8 @@ class PartMap:
 
     parts: HxW uint8 of `Part`, a window of the map, thinned to the resolution that it really has.
     scale: pixels of the photo per pixel of `parts`, in x and in y. origin: where the window begins in the photo.
-    scheme: the class order. shown: the features whose border the map knows better than the mesh.
+    scheme: the class order. shown: the features whose border the map knows better than the mesh. sides: for the right
+    part of each pair a point halfway between both, and the way from the right to the left one.
     """
 
     parts: GrayImage
@@ -91,6 +94,7 @@ class PartMap:
     origin: Points
     scheme: str
     shown: frozenset[str]
+    sides: Mapping[Part, tuple[Points, Points]]
 
     def to_photo(self, points: Points) -> Points:
         """Points (N, 2) of the map in pixels of the photo."""
@@ -98,12 +102,18 @@ class PartMap:
         return moved
 
     def at(self, points: Points) -> GrayImage:
-        """The part at each point (N, 2) of the photo; OTHER outside the window."""
+        """The part at each point (N, 2) of the photo, on the side where it lies; OTHER outside the window."""
         column, row = np.floor((points - self.origin) / self.scale).astype(int).T
         height, width = self.parts.shape
         inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
-        found: GrayImage = np.where(inside, self.parts[row.clip(0, height - 1), column.clip(0, width - 1)], Part.OTHER)
-        return found
+        found = self.parts[row.clip(0, height - 1), column.clip(0, width - 1)] * inside
+        return self.on_its_side(found, points)
+
+    def on_its_side(self, parts: GrayImage, points: Points) -> GrayImage:
+        """Parts (N,) at points (N, 2), those of pairs as the one whose place in the mesh is nearer; changes `parts`."""
+        for right, (middle, across) in self.sides.items():
+            parts[(parts == right) & ((points - middle) @ across > 0)] = right + 1
+        return parts
 
     def has(self, *parts: Part) -> bool:
         """Whether the scheme has a class for one of the parts."""
@@ -132,15 +142,15 @@ def prepare_map(
     """
     most = _check_content(labels)
     cut, scale, origin = _cut(labels, photo_size, window, shapes["face"])
-    raw = PartMap(cut, scale, origin, "", frozenset())
+    raw = PartMap(cut, scale, origin, "", frozenset(), {})
     counts = {feature: _count(raw, shapes[feature]) for feature in _FEATURES}
     agreement = {name: _overlaps(counts, name) for name in _fitting_schemes(labels, most, scheme)}
     name, overlaps = max(agreement.items(), key=lambda each: sum(each[1].values()))
     _check_fit(raw, name, overlaps, shapes)
     parts = cv2.LUT(cut, _table(name))
     shown = frozenset(feature for feature, overlap in overlaps.items() if overlap >= _LEAST_OVERLAP)
-    part_map = PartMap(parts, scale, origin, name, shown)
-    _split_pairs(part_map, shapes)
+    part_map = PartMap(parts, scale, origin, name, shown, _sides(shapes))
+    _part_what_meets(part_map)
     return part_map
 
 
@@ -218,20 +228,24 @@ def _enlargement(labels: GrayImage) -> Points:
     return np.array(factors)
 
 
-def _split_pairs(part_map: PartMap, shapes: Mapping[str, shapely.Geometry]) -> None:
-    """Gives each pixel of a pair to the side whose place in the mesh is nearer; changes the map's parts."""
+def _sides(shapes: Mapping[str, shapely.Geometry]) -> dict[Part, tuple[Points, Points]]:
+    sides = {}
+    for right, anchor in PAIRS.items():
+        ends = [np.array(shapes[f"{anchor}_{side}"].centroid.coords[0]) for side in ("right", "left")]
+        sides[right] = (ends[0] + ends[1]) / 2, ends[1] - ends[0]
+    return sides
+
+
+def _part_what_meets(part_map: PartMap) -> None:
+    """Parts the two of a pair in the map itself where they meet between the sides; elsewhere a point tells its side."""
     parts = part_map.parts
-    pixels = np.flatnonzero(cv2.inRange(parts, int(Part.BROW_RIGHT), int(Part.EAR_LEFT)) > 0)
-    flat = parts.reshape(-1)
-    rows, columns = np.divmod(pixels, parts.shape[1])
-    found = flat[pixels]
-    at = part_map.to_photo(np.stack([columns, rows], axis=1) + 0.5)
-    for pair in PAIRS:
-        code = Part[f"{pair.upper()}_RIGHT"]
-        anchor = "eye" if pair == "ear" else pair
-        right, left = (shapely.get_coordinates(shapes[f"{anchor}_{side}"].centroid)[0] for side in ("right", "left"))
-        found[(found == code) & ((at - (right + left) / 2) @ (left - right) > 0)] = code + 1
-    flat[pixels] = found
+    for right, (middle, across) in part_map.sides.items():
+        steps = int(_BETWEEN * np.abs(across / part_map.scale).max()) + 1
+        between = middle + np.linspace(-_BETWEEN / 2, _BETWEEN / 2, steps)[:, None] * [-across[1], across[0]]
+        if (part_map.at(between) == right).any():
+            rows, columns = np.nonzero(parts == right)
+            places = part_map.to_photo(np.stack([columns, rows], axis=1).astype(np.float64) + 0.5)
+            parts[rows, columns] = part_map.on_its_side(parts[rows, columns], places)
 
 
 def _check_fit(

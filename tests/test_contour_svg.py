@@ -14,8 +14,8 @@ import shapely
 from PIL import Image
 
 from contour_geometry import Points, apply
-from contour_regions import MAP_ONLY, REGIONS
-from contour_svg import CanvasRegion, ContourOptions, FaceContours, facial_contours
+from contour_regions import MAP_ONLY, REGIONS, Region
+from contour_svg import ContourOptions, FaceContours, facial_contours
 from face_geometry import mirrored_index
 from service.errors import InvalidValueError
 from tests.contour_faces import PHOTO, label_map, mesh
@@ -31,11 +31,11 @@ def contours(points: Points, labels: GrayImage | None = None, options: ContourOp
     return facial_contours(points, PHOTO, labels, options)
 
 
-def regions(found: FaceContours) -> dict[str, CanvasRegion]:
+def regions(found: FaceContours) -> dict[str, Region]:
     return {region.id: region for region in found.regions}
 
 
-def centre(region: CanvasRegion) -> Points:
+def centre(region: Region) -> Points:
     return np.array(region.geometry.centroid.coords[0])
 
 
@@ -119,7 +119,7 @@ def test_parts_fill_their_whole_without_gap_or_overlap(mapped: bool) -> None:
     assert [len(polygon.interiors) for polygon in shapely.get_parts(found["face_mask"].geometry)] == [len(features)]
 
 
-def nodes_of(region: CanvasRegion) -> set[tuple[float, ...]]:
+def nodes_of(region: Region) -> set[tuple[float, ...]]:
     return {tuple(piece.ravel().tolist()) for ring in region.rings for piece in ring}
 
 
@@ -160,7 +160,7 @@ def test_ears_that_a_map_calls_skin_are_no_part_of_the_face() -> None:
     assert face.bounds[0] > points[234, 0] - 8
 
 
-def bends(region: CanvasRegion) -> list[float]:
+def bends(region: Region) -> list[float]:
     """Degrees by which a closed curve bends at each of its nodes."""
     found = []
     for ring in region.rings:
