@@ -8,6 +8,7 @@ product with a conjugate has the dot product as its real part, and one array hol
 from __future__ import annotations
 
 import cmath
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -32,7 +33,7 @@ _STEEPEST = 0.3  # cosine of tangent and chord: a piece that bends more is split
 # The integral of (x dy - y dx) / 2 along a cubic, by its control points.
 _GREEN = np.array([[0, 6, 3, 1], [-6, 0, 3, 3], [-3, -3, 0, 6], [-1, -3, -6, 0]]) / 20
 _FLATNESS = 0.1
-_FIRST_PIECE = 16  # points: longer stretches would be halved in any case
+_FIRST_PIECE = 12  # points: longer stretches would be halved in any case
 _ROUNDS = 12
 
 
@@ -47,7 +48,10 @@ def fit_curves(lines: Sequence[Points], sharp: Points, *, tolerance: float, reac
         return []
     ways = [line[:, 0] + 1j * line[:, 1] for line in lines]
     hints = sharp[:, 0] + 1j * sharp[:, 1]
-    track = _Track.along([_from_sharpest(way, reach) if way[0] == way[-1] else way for way in ways], hints, reach)
+    ends = Counter(complex(way[at]) for way in ways for at in (0, -1))
+    alone = [way[0] == way[-1] and ends[complex(way[0])] == 2 for way in ways]  # where others meet it, a ring begins
+    ways = [_from_sharpest(way, reach) if ring else way for way, ring in zip(ways, alone, strict=True)]
+    track = _Track.along(ways, hints, reach)
     corners = track.corners()
     begin, end = np.sort(np.append(track.first, corners)), np.sort(np.append(track.last, corners))
     leaving, arriving = track.end_directions(begin, end)

@@ -36,7 +36,7 @@ _NORMALISED_REACH = 1.5  # a mesh in fractions of the picture stays within -0.5 
 _MOST_MISFIT = 0.1  # rms over the face's size; real meshes with any expression stay below 0.05, random points above 0.2
 _LEAST_WIDTH = 0.15  # narrowest over widest spread: a profile has 0.4
 _LEAST_INSIDE = 0.5  # share of the points that lie in the photo
-_SAMPLES = 4  # points that stand for the curve between two points of the mesh
+_SAMPLES = 3  # points that stand for the curve between two points of the mesh
 _SAMPLING = bernstein(np.arange(_SAMPLES) / _SAMPLES)
 _WIDENING = 0.1  # of the oval's radius: a map's face may be that much wider than the mesh
 _LEAST_OPENING = 0.012  # of the mouth's width; the mesh of closed lips gapes by up to 0.007
@@ -201,7 +201,7 @@ def _eye_centres(points: Points) -> tuple[Points, Points]:
 
 
 def smooth_rings(rings: Sequence[tuple[Points, Sequence[int]]]) -> list[Points]:
-    """Closed curves through points (N, 2), as polylines (4 N, 2); each may bend sharply at its positions `corners`.
+    """Closed curves through points (N, 2), as polylines (3 N, 2); each may bend sharply at its positions `corners`.
 
     Centripetal Catmull-Rom (Yuksel, Schaefer, Keyser, "Parameterization and applications of Catmull-Rom curves", 2011):
     it neither loops nor overshoots between points that are unevenly far apart. All rings at once: they are short.

@@ -151,13 +151,12 @@ def face_regions(
     lines = [border.line for border in borders]
     curves = fit_curves(lines, points[list(_CORNERS)], tolerance=tolerance, reach=_REACH * size)
     curves = _on_canvas(curves, clip, alignment)
-    left, right = np.array([border.left for border in borders]), np.array([border.right for border in borders])
-    with_outside = np.column_stack([members, np.zeros(len(members), bool)])
+    with_outside = np.column_stack([members, np.zeros(len(members), bool)]).tolist()
     least_area = _LEAST_AREA * face_area * alignment.scale**2
     regions = []
     for name, inside in zip(REGIONS, with_outside, strict=True):
         is_line = name == "jawline"
-        rings = _jawline(borders, curves) if is_line else _rings(curves, inside[left], inside[right], least_area)
+        rings = _jawline(borders, curves) if is_line else _rings(borders, curves, inside, least_area)
         source, reason = (view.source(name), None) if rings else (None, view.reason(name))
         regions.append(Region(name, tuple(rings), source, reason))
     return regions
@@ -278,13 +277,16 @@ class _Drawing:
     """Cells and the arcs between the places where lines meet.
 
     cells: (C,) polygons. points: all arcs' points, one arc after the other. first, last: (A,) where each arc begins and
-    ends among them. left, right: (A,) the cells beside each arc; C is the outside. lengths: (A,) of the arcs.
+    ends among them. start, stop: (A,) numbers of the places where it does. left, right: (A,) the cells beside each arc;
+    C is the outside. lengths: (A,) of the arcs.
     """
 
     cells: NDArray[np.object_]
     points: Points
     first: AnyArray
     last: AnyArray
+    start: AnyArray
+    stop: AnyArray
     left: AnyArray
     right: AnyArray
     lengths: NDArray[np.float64]
@@ -318,7 +320,8 @@ def _draw(lines: Sequence[shapely.Geometry]) -> _Drawing:
     lengths = np.append(0, np.hypot(*np.diff(points, axis=0).T))
     lengths[first] = 0
     lengths = np.add.reduceat(lengths, first)
-    return _Drawing(cells, points, first, last, left, right, lengths)
+    start, stop = np.unique(points[np.append(first, last)] @ [1, 1j], return_inverse=True)[1].reshape(2, -1)
+    return _Drawing(cells, points, first, last, start, stop, left, right, lengths)
 
 
 def _step_keys(start: Points, end: Points) -> NDArray[np.uint64]:
@@ -347,9 +350,14 @@ def _absorb_slivers(drawing: _Drawing, members: Flags, least: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Border:
-    """A line between two cells that differ in some region. jaw: it is the face's outline from ear to ear."""
+    """A line between two cells that differ in some region.
+
+    start, stop: numbers of its ends. left, right: the cells. jaw: it is the face's outline from ear to ear.
+    """
 
     line: Points
+    start: int
+    stop: int
     left: int
     right: int
     jaw: bool
@@ -362,83 +370,83 @@ def _borders(drawing: _Drawing, members: Flags, in_jaw: Flags) -> list[_Border]:
     face = with_outside[list(REGIONS).index("face_oval")]
     band = np.append(in_jaw, False)
     jaw = (face[drawing.left] != face[drawing.right]) & band[drawing.left] & band[drawing.right]
-    arcs = [
-        _Border(drawing.arc(number), int(drawing.left[number]), int(drawing.right[number]), bool(jaw[number]))
-        for number in np.flatnonzero(differs).tolist()
-    ]
-    return _joined(arcs)
+    columns = (drawing.start, drawing.stop, drawing.left, drawing.right, jaw)
+    values = zip(*(column[differs].tolist() for column in columns), strict=True)
+    numbers = np.flatnonzero(differs).tolist()
+    return _joined([_Border(drawing.arc(number), *value) for number, value in zip(numbers, values, strict=True)])
 
 
 def _joined(arcs: list[_Border]) -> list[_Border]:
-    at_node: dict[tuple[float, ...], list[int]] = {}
+    meeting: dict[int, list[int]] = {}
     for number, arc in enumerate(arcs):
-        for end in (arc.line[0], arc.line[-1]):
-            at_node.setdefault(tuple(end.tolist()), []).append(number)
+        meeting.setdefault(arc.start, []).append(number)
+        meeting.setdefault(arc.stop, []).append(number)
     pending = set(range(len(arcs)))
 
-    def grow(line: Points, number: int) -> Points:
-        """The line, whose end is that of an arc, with all arcs that continue it."""
+    def grow(line: Points, number: int, node: int) -> tuple[Points, int]:
+        """The line of an arc that ends in `node`, with all arcs that continue it, and where they end."""
         pieces = [line]
         while True:
-            node = tuple(pieces[-1][-1].tolist())
-            others = [other for other in at_node[node] if other != number]
-            if len(at_node[node]) != 2 or len(others) != 1 or others[0] not in pending:
-                return np.concatenate(pieces)
-            if arcs[others[0]].jaw != arcs[number].jaw:
-                return np.concatenate(pieces)
+            others = [other for other in meeting[node] if other != number]
+            if len(meeting[node]) != 2 or len(others) != 1 or others[0] not in pending:
+                break
+            following = arcs[others[0]]
+            if following.jaw != arcs[number].jaw:
+                break
             number = others[0]
             pending.remove(number)
-            following = arcs[number].line
-            pieces.append(following[1:] if tuple(following[0].tolist()) == node else following[-2::-1])
+            forward = following.start == node
+            pieces.append(following.line[1:] if forward else following.line[-2::-1])
+            node = following.stop if forward else following.start
+        return np.concatenate(pieces), node
 
     joined = []
     while pending:
         number = pending.pop()
         arc = arcs[number]
-        line = grow(arc.line, number)
-        line = grow(line[::-1], number)[::-1]
-        joined.append(_Border(line, arc.left, arc.right, arc.jaw))
+        line, stop = grow(arc.line, number, arc.stop)
+        line, start = grow(line[::-1], number, arc.start)
+        joined.append(_Border(line[::-1], start, stop, arc.left, arc.right, arc.jaw))
     return joined
 
 
 # ---- rings -----------------------------------------------------------------------------------------------------------
 
 
-def _rings(curves: list[Curve], on_left: Flags, on_right: Flags, least_area: float) -> list[Curve]:
-    """The closed curves around a region, which lies to their left; without specks and pinholes.
-
-    on_left, on_right: (curves,) whether the cells beside each curve belong to the region.
-    """
-    bounding = np.flatnonzero(on_left != on_right).tolist()
-    directed = [curves[number] if on_left[number] else _reversed(curves[number]) for number in bounding]
+def _rings(borders: list[_Border], curves: list[Curve], inside: list[bool], least_area: float) -> list[Curve]:
+    """The closed curves around the cells that are `inside`, which lie to their left; without specks and pinholes."""
+    directed = []
+    for border, curve in zip(borders, curves, strict=True):
+        if inside[border.left] and not inside[border.right]:
+            directed.append((border.start, border.stop, curve))
+        elif inside[border.right] and not inside[border.left]:
+            directed.append((border.stop, border.start, curve[::-1, ::-1]))
     rings = [_closed(chain) for chain in _chained(directed)]
     return [ring for ring in rings if abs(signed_area(ring)) >= least_area]
 
 
 def _jawline(borders: list[_Border], curves: list[Curve]) -> list[Curve]:
     """The face's outline from ear to ear, in one piece or several."""
-    return _chained([curve for border, curve in zip(borders, curves, strict=True) if border.jaw])
+    jaw = [(border.start, border.stop, curve) for border, curve in zip(borders, curves, strict=True) if border.jaw]
+    return _chained(jaw)
 
 
-def _reversed(curve: Curve) -> Curve:
-    return curve[::-1, ::-1]
-
-
-def _chained(curves: list[Curve]) -> list[Curve]:
-    """Directed curves joined end to start; where several start in one point, by the sharpest turn to the left."""
-    leaving: dict[tuple[float, ...], list[Curve]] = {}
-    for curve in curves:
-        leaving.setdefault(tuple(curve[0, 0].tolist()), []).append(curve)
-    arriving = {tuple(curve[-1, 3].tolist()) for curve in curves}
-    # Lines that nothing leads to are begun first, so that they are whole.
-    starts = sorted(leaving, key=lambda node: node in arriving)
+def _chained(directed: list[tuple[int, int, Curve]]) -> list[Curve]:
+    """Curves from place to place, joined; where several leave a place, by the sharpest turn to the left."""
+    leaving: dict[int, list[tuple[int, Curve]]] = {}
+    for start, stop, curve in directed:
+        leaving.setdefault(start, []).append((stop, curve))
+    arriving = {stop for _, stop, _ in directed}
     chains = []
-    for start in starts:
+    # Lines that nothing leads to are begun first, so that they are whole.
+    for start in sorted(leaving, key=arriving.__contains__):
         while leaving[start]:
-            chain = [leaving[start].pop()]
-            while (node := tuple(chain[-1][-1, 3].tolist())) != start and (options := leaving.get(node)):
-                turns = [_turn(chain[-1], option) for option in options]
-                chain.append(options.pop(turns.index(max(turns))))
+            here, curve = leaving[start].pop()
+            chain = [curve]
+            while here != start and (options := leaving.get(here)):
+                turns = [_turn(chain[-1], option) for _, option in options]
+                here, curve = options.pop(turns.index(max(turns)))
+                chain.append(curve)
             chains.append(np.concatenate(chain))
     return chains
 

@@ -251,16 +251,16 @@ def _part_what_meets(part_map: PartMap) -> None:
 def _check_fit(
     raw: PartMap, scheme: str, overlaps: Mapping[str, float], shapes: Mapping[str, shapely.Geometry]
 ) -> None:
-    if _overlap(_count(raw, shapes["face"]), _classes(scheme, FACE_PARTS)) < _LEAST_FACE_OVERLAP:
+    face = _count(raw, shapes["face"])
+    if _overlap(face, _classes(scheme, FACE_PARTS)) < _LEAST_FACE_OVERLAP:
         raise InvalidValueError(
             "segmentation_map: its face does not lie where the landmarks are. Send map and landmarks of this very "
             "photo, upright and uncropped; the map may be of any size."
         )
-    present = _count(raw, shapes["face"]).around
     elsewhere = [
         feature
         for feature, parts in _FEATURES.items()
-        if overlaps[feature] == 0 and present[_classes(scheme, parts)].any()
+        if overlaps[feature] == 0 and face.around[_classes(scheme, parts)].any()
     ]
     if len(elsewhere) >= _MOST_ELSEWHERE:
         raise InvalidValueError(

@@ -71,7 +71,8 @@ def label_map(
     paint(eye_level + np.array([[9, 0], [9, 13], [-9, 13], [-9, 0]]) @ np.stack([across, up]) * px_per_cm, hair)
     forehead = np.array([[6, 0], [6, hairline_cm], [-6, hairline_cm], [-6, 0]])
     paint(eye_level + forehead @ np.stack([across, up]) * px_per_cm, skin)
-    paint(shapely.get_coordinates(mesh_shapes(points)["face"].exterior), skin)
+    for part in shapely.get_parts(mesh_shapes(points)["face"]):
+        paint(shapely.get_coordinates(part.exterior), skin)
     sides = ((LEFT_BROW, LEFT_EYE), (RIGHT_BROW, RIGHT_EYE))
     for (brow, eye), index in zip(sides, (1, 0) if swap else (0, 1), strict=True):
         paint(points[list(brow)], brows[index])
