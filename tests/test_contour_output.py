@@ -194,7 +194,8 @@ def test_a_browser_draws_what_the_mask_shows(contours: FaceContours, tmp_path: P
         (tmp_path / "contour.svg").write_bytes(svg_document(one, style, FACTS))
         subprocess.run(
             [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-             "--disable-dev-shm-usage", "--force-device-scale-factor=1", f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={SIZE},{SIZE}",
+             "--disable-dev-shm-usage", "--force-device-scale-factor=1",
+             f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={SIZE},{SIZE}",
              f"--screenshot={tmp_path / 'shot.png'}", f"file://{tmp_path / 'contour.svg'}"],
             check=True, capture_output=True, timeout=120,
         )  # fmt: skip
