@@ -40,7 +40,7 @@ class Floor:
     def __init__(self, threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = ["CPUExecutionProvider"]
         self._sessions = [
             onnxruntime.InferenceSession(str(PACK / name), options, providers=providers)

@@ -40,6 +40,7 @@ class Metrics:
             buckets=STAGE_BUCKETS_S, registry=self.registry,
         )  # fmt: skip
         self._auth = Counter("auth_events", "Credentials shown, by outcome.", ["event"], registry=self.registry)
+        self._cache = Counter("cache_lookups", "Looks into the result cache.", ["outcome"], registry=self.registry)
         self._limited = Counter(
             "rate_limited_requests", "Requests answered 429, by kind of caller.", ["caller"], registry=self.registry
         )
@@ -53,6 +54,10 @@ class Metrics:
     def auth_event(self, event: str) -> None:
         """Credentials were accepted, refused, and so on."""
         self._auth.labels(event).inc()
+
+    def cache_lookup(self, outcome: str) -> None:
+        """A result was found in the cache ("hit"), or not ("miss")."""
+        self._cache.labels(outcome).inc()
 
     def rate_limited(self, caller: str) -> None:
         """A caller of this kind was answered 429."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -45,8 +45,16 @@ def cache_key(
 class ResultCache:
     """Thread-safe; blocking. All methods may raise DatabaseUnavailableError."""
 
-    def __init__(self, database: Database, *, lifetime: timedelta, max_bytes: int) -> None:
-        """`max_bytes`: of all results together; 0 keeps none."""
+    def __init__(
+        self,
+        database: Database,
+        *,
+        lifetime: timedelta,
+        max_bytes: int,
+        on_lookup: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`max_bytes`: of all results together; 0 keeps none. `on_lookup` is told "hit" or "miss"."""
+        self._on_lookup = on_lookup
         self._database = database
         self._lifetime = lifetime
         self._max_bytes = max_bytes
@@ -60,7 +68,9 @@ class ResultCache:
         """The result kept under this key."""
         with self._database.session() as session:
             fresh = (CacheEntry.key == key, CacheEntry.expires_at > utc_now())
-            return session.scalar(sa.select(CacheEntry.content).where(*fresh))
+            content = session.scalar(sa.select(CacheEntry.content).where(*fresh))
+        self._on_lookup("miss" if content is None else "hit")
+        return content
 
     def put(self, key: str, content: bytes, *, owner: str, kind: str, perceptual_hash: str | None) -> None:
         """Keep a result, unless it alone is more than all may be. The first that was kept stays."""

@@ -178,6 +178,7 @@ async def _build(
             database,
             lifetime=timedelta(hours=settings.retention_hours),
             max_bytes=settings.cache_max_mb * 2**20,
+            on_lookup=metrics.cache_lookup,
         ),
         processing=ProcessingLog(database),
     )

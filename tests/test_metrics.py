@@ -102,6 +102,7 @@ def test_two_applications_do_not_share_counters(client: TestClient, tmp_path: Pa
 def test_the_dashboard_asks_only_for_what_a_scrape_has(client: TestClient, photo: bytes) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     client.post("/detect-face", files={"file": photo}, headers=headers)
+    client.post("/api/v1/frontal/crop", files={"image": photo}, headers=headers)
     for _ in range(21):
         client.get("/models", headers=headers)
     names = set(scrape(client))

@@ -99,6 +99,15 @@ def test_the_oldest_go_when_there_is_too_much(database: Database) -> None:
     assert [kept.get(name) is None for name in "abc"] == [True, False, False]
 
 
+def test_hits_and_misses_are_told() -> None:
+    seen: list[str] = []
+    kept = ResultCache(open_database(None), lifetime=timedelta(hours=1), max_bytes=100, on_lookup=seen.append)
+    kept.get("a")
+    put(kept, "a")
+    kept.get("a")
+    assert seen == ["miss", "hit"]
+
+
 def test_an_owners_results_go_with_the_owner(database: Database) -> None:
     kept = cache(database)
     put(kept, "a")
