@@ -324,6 +324,28 @@ def test_a_large_jpeg_is_reduced_and_answers_in_its_own_pixels(client: TestClien
     assert np.array(reduced["kps"]) == pytest.approx(np.array(at_once["kps"]), abs=2 * factor)
 
 
+def test_a_small_face_of_a_large_jpeg_keeps_all_its_pixels(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its embedding would lose by the reduction; whether there is a face does not."""
+    scales: list[float] = []
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        image = decode_image(*args, **kwargs)
+        scales.append(image.scale)
+        return image
+
+    monkeypatch.setattr(recognition, "decode_image", watched)
+    large = picture_of_squares((320, 288)).resize((2 * PHOTO_SIDE_PX, 3 * PHOTO_SIDE_PX // 2))
+    for least, route, expected in (
+        (10_000, "extract-embedding", [0.5, 1]),
+        (10_000, "verify-face", [0.5]),
+        (10, "extract-embedding", [0.5]),
+    ):
+        monkeypatch.setattr(recognition, "LEAST_FACE_PX", least)
+        scales.clear()
+        assert post(client, route, encoded(large, "JPEG")).status_code == 200
+        assert scales == expected
+
+
 # --- comparing --------------------------------------------------------------------------------------------------------
 
 
