@@ -186,6 +186,65 @@ class RateLimitedError(ServiceError):
     status = 429
 
 
+class SegmentationFailedError(ServiceError):
+    """The person can't be told from the background."""
+
+    code = "SEGMENTATION_FAILED"
+    status = 422
+
+
+class NoPersonError(SegmentationFailedError):
+    """The photo shows nobody."""
+
+
+class SeveralPeopleError(SegmentationFailedError):
+    """The photo shows more than one person."""
+
+
+class PersonTooSmallError(SegmentationFailedError):
+    """The person is too small in the photo to be dressed."""
+
+
+class PoseFailedError(ServiceError):
+    """The person's shoulders and hips can't be found."""
+
+    code = "POSE_FAILED"
+    status = 422
+
+
+class SeatedPersonError(PoseFailedError):
+    """The person sits, crouches or lies."""
+
+
+class TurnedPersonError(PoseFailedError):
+    """The person is seen from the side or from behind."""
+
+
+class GarmentSegmentationError(ServiceError):
+    """The garment can't be told from its background, or its outline lacks a part."""
+
+    code = "GARMENT_SEGMENTATION_FAILED"
+    status = 422
+
+
+class WornGarmentError(GarmentSegmentationError):
+    """The product photo shows the garment on a person."""
+
+
+class WarpFailedError(ServiceError):
+    """The garment can't be brought onto the person."""
+
+    code = "WARP_FAILED"
+    status = 422
+
+
+class CancelledError(ServiceError):
+    """The caller gave the work up."""
+
+    code = "CANCELLED"
+    status = 409
+
+
 class BusyError(ServiceError):
     """The inference queue or the job queue is full; nothing of the request was kept."""
 

@@ -1,0 +1,604 @@
+"""A product photo of a garment: cut from its background, its kind, its parts and its anchors.
+
+Left and right are as seen in the picture: the garment's left sleeve is worn on the person's right arm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import cv2
+import numpy as np
+
+from face_geometry import grow
+from service.errors import GarmentSegmentationError
+from utils import AnyArray, FloatArray, GrayImage, RGBImage, as_float, shrink, smoothstep
+
+GarmentType: TypeAlias = Literal[
+    "tshirt", "shirt", "longsleeve", "hoodie", "jacket", "dress", "pants", "shorts", "skirt", "auto"
+]
+Kind: TypeAlias = Literal["top", "dress", "legs", "skirt"]
+Part: TypeAlias = Literal["body", "left", "right"]
+"""The trunk of a top, dress or skirt or the seat of trousers, and the two sleeves or legs."""
+
+OUTLINE = (0.25, 0.5, 0.75)
+"""Where between neck and shoulder a top's upper outline has anchors."""
+
+KINDS: dict[str, Kind] = {"dress": "dress", "pants": "legs", "shorts": "legs", "skirt": "skirt"}
+
+_ANALYSIS_SIDE = 512  # pixels of the longer side in which shapes are measured
+_BORDER = 0.02  # of the longer side: the ring that should show only background
+_UNIFORM = 10.0  # Lab: the largest spread of a background that still counts as one
+_CONTRAST = 3.5  # Lab: the least distance between garment and background
+_SLIT = 0.022  # of the longer side: the widest stripe that may be taken for background
+_SMALLEST, _LARGEST = 0.03, 0.93  # share of the picture
+_LEAST_SIDE = 96  # pixels of the cut-out garment's longer side
+_ARMPIT_DEPTH = 0.035  # of the longer side
+_CROTCH_DEPTH = 0.06
+_MOTLEY = 8.0  # Lab: the spread of colours along a line that is no longer one collar's
+_ARMHOLE_LEAN = 13.0  # degrees, of a sleeve that hangs straight down
+_LEAST_NECKLINE = 1.5  # Lab
+_LONG_SLEEVE = 0.62  # sleeve over body length: beyond, it ends below the elbow
+_DRESS_LENGTH = 2.4  # length over width at the armpits
+_PANTS_LENGTH = 1.15  # inner leg over waist width
+
+
+@dataclass(frozen=True, slots=True)
+class Limb:
+    """A sleeve or trouser leg: the axis from its root to its end, in pixels, and how wide it is there.
+
+    axis: (3, 2) root, middle, end. widths: (3,) across the axis at those points. length: along the axis.
+    """
+
+    axis: FloatArray
+    widths: FloatArray
+
+    @property
+    def length(self) -> float:
+        return float(np.linalg.norm(np.diff(self.axis, axis=0), axis=1).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Garment:
+    """A garment, cropped to itself and a margin.
+
+    rgb: HxWx3. alpha: HxW uint8, 255 inside. parts: HxW uint8 masks that together cover alpha.
+    anchors: (x, y) by name. Tops and dresses have neck_left/right, outline_SHARE_left/right (on the upper
+    outline, from neck to shoulder), shoulder_left/right, armpit_left/right, hem_left/right;
+    skirts and trousers have waist_left/right, hem_left/right, and trousers have crotch.
+    limbs: sleeves or legs, empty for sleeveless garments and skirts.
+    inside: HxW uint8, 255 where the garment's inner back is seen through the neck opening.
+    """
+
+    rgb: RGBImage
+    alpha: GrayImage
+    garment_type: GarmentType
+    kind: Kind
+    anchors: dict[str, FloatArray]
+    limbs: dict[Part, Limb]
+    parts: dict[Part, GrayImage]
+    inside: GrayImage
+
+    def at(self, name: str) -> FloatArray:
+        """(2,) x, y of an anchor in pixels."""
+        return self.anchors[name]
+
+
+def cut_out(
+    image_rgb: RGBImage, alpha: GrayImage | None = None, *, contrast: float = _CONTRAST
+) -> tuple[RGBImage, GrayImage]:
+    """The garment without its background, cropped: RGB and a mask (0 or 255).
+
+    `alpha` is the picture's own transparency, which is trusted where it shows anything. `contrast` is the least
+    distance in Lab that tells a garment from its background.
+
+    Raises:
+        GarmentSegmentationError: the background is not plain, or too much or too little stands out from it.
+    """
+    if alpha is not None and (alpha < 128).mean() > 0.02:
+        mask = np.where(alpha >= 128, 255, 0).astype(np.uint8)
+    else:
+        mask = _against_background(image_rgb, contrast)
+    mask = _largest(mask)
+    share = float((mask > 0).mean())
+    if not _SMALLEST < share < _LARGEST:
+        raise GarmentSegmentationError(
+            "The garment can't be told from its background. Use a photo of the garment alone, whole, laid flat "
+            "or on an invisible mannequin, before a plain background of another colour, or a PNG with transparency."
+        )
+    x, y, width, height = cv2.boundingRect(mask)
+    if max(width, height) < _LEAST_SIDE:
+        raise GarmentSegmentationError(
+            f"The garment is only {width}x{height} pixels large. Use a photo in which it has at least {_LEAST_SIDE}."
+        )
+    margin = round(0.06 * max(width, height))
+    box = (margin - y, y + height + margin - mask.shape[0], margin - x, x + width + margin - mask.shape[1])
+    pad = [max(0, side) for side in box]
+    image_rgb = cv2.copyMakeBorder(image_rgb, *pad, cv2.BORDER_REPLICATE)
+    mask = cv2.copyMakeBorder(mask, *pad, cv2.BORDER_CONSTANT, value=0)
+    x, y = x + pad[2] - margin, y + pad[0] - margin
+    window = (slice(y, y + height + 2 * margin), slice(x, x + width + 2 * margin))
+    return np.ascontiguousarray(image_rgb[window]), np.ascontiguousarray(mask[window])
+
+
+def measure(rgb: RGBImage, alpha: GrayImage, garment_type: GarmentType) -> Garment:
+    """Find kind, parts and anchors of a garment that was cut out.
+
+    Raises:
+        GarmentSegmentationError: the outline has not the parts that the type needs.
+    """
+    scale = _ANALYSIS_SIDE / max(alpha.shape)
+    size = (round(alpha.shape[1] * scale), round(alpha.shape[0] * scale))
+    mask = np.where(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) >= 128, 255, 0).astype(np.uint8)
+    shape = _Outline(mask)
+    found = _recognise(shape) if garment_type == "auto" else garment_type
+    kind = KINDS.get(found, "top")
+    if kind == "legs":
+        anchors, limbs, parts = _measure_legs(shape)
+    elif kind == "skirt":
+        anchors, limbs, parts = _measure_skirt(shape)
+    else:
+        anchors, limbs, parts = _measure_top(shape)
+        if garment_type == "auto" and found == "tshirt" and limbs and _sleeve_share(anchors, limbs) > _LONG_SLEEVE:
+            found = "longsleeve"
+    small_rgb = shrink(rgb, size)
+    inside = _inner_back(small_rgb, mask, shape.top(), anchors) if kind in ("top", "dress") else np.zeros_like(mask)
+    full = (alpha.shape[1], alpha.shape[0])
+    return Garment(
+        rgb=rgb,
+        alpha=alpha,
+        garment_type=found,
+        kind=kind,
+        anchors={name: as_float(point / scale) for name, point in anchors.items()},
+        limbs={
+            part: replace(limb, axis=as_float(limb.axis / scale), widths=as_float(limb.widths / scale))
+            for part, limb in limbs.items()
+        },
+        parts={part: cv2.resize(each, full, interpolation=cv2.INTER_NEAREST) for part, each in parts.items()},
+        inside=cv2.resize(inside, full, interpolation=cv2.INTER_LINEAR),
+    )
+
+
+# ---- the background ------------------------------------------------------------------------------------------------
+
+
+def _against_background(image_rgb: RGBImage, contrast: float) -> GrayImage:
+    """255 where a picture differs from what its border shows, holes of the same colour filled."""
+    height, width = image_rgb.shape[:2]
+    scale = min(1.0, 2 * _ANALYSIS_SIDE / max(height, width))
+    small = shrink(image_rgb, (max(1, round(width * scale)), max(1, round(height * scale))))
+    lab = cv2.cvtColor(as_float(small) / 255, cv2.COLOR_RGB2LAB)
+    background, spread = _background(lab)
+    if spread > _UNIFORM:
+        raise GarmentSegmentationError(
+            "The garment's background is not plain. Use a photo before one plain colour, or a PNG with transparency."
+        )
+    distance = cv2.GaussianBlur(np.linalg.norm(lab - background, axis=2), (0, 0), 0.8)
+    mask = np.where(distance > max(contrast, spread + 1.5), 255, 0).astype(np.uint8)
+    side = max(mask.shape)
+    closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
+    # A stripe of the background's colour cuts slits into the outline. They lie across; gaps beside sleeves hang down.
+    slit = cv2.getStructuringElement(cv2.MORPH_RECT, (1, 2 * round(_SLIT * side / 2) + 1))
+    edge = len(slit)
+    padded = cv2.copyMakeBorder(closed, edge, edge, 0, 0, cv2.BORDER_CONSTANT, value=0)
+    filled = _without_holes(cv2.morphologyEx(padded, cv2.MORPH_CLOSE, slit)[edge:-edge], gap=round(0.2 * side))
+    opened = cv2.morphologyEx(filled, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
+    resized = cv2.resize(opened, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.where(resized >= 128, 255, 0).astype(np.uint8)
+
+
+def _background(lab: FloatArray) -> tuple[FloatArray, float]:
+    """The border's colour as a plane over the picture, HxWx3, and how far the border strays from it (Lab)."""
+    height, width = lab.shape[:2]
+    ring = max(2, round(_BORDER * max(height, width)))
+    border = np.ones((height, width), bool)
+    border[ring:-ring, ring:-ring] = False
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    terms = np.stack([np.ones_like(x), x / width - 0.5, y / height - 0.5], axis=2)
+    samples, colours = terms[border], lab[border]
+    weights = np.ones(len(samples), bool)
+    for _ in range(3):  # the garment may touch the border: leave out what strays
+        plane = np.linalg.lstsq(samples[weights], colours[weights], rcond=None)[0]
+        error = np.linalg.norm(samples @ plane - colours, axis=1)
+        weights = error <= max(float(np.percentile(error, 80)), 1.0)
+    return as_float(terms @ plane), float(np.percentile(error, 75) * 1.5)
+
+
+def _without_holes(mask: GrayImage, gap: int) -> GrayImage:
+    """Fill what is enclosed: a print of the background's colour. A tall gap beside the middle stays open: it lies
+    between a sleeve and the trunk."""
+    count, labels, stats, centres = cv2.connectedComponentsWithStats(cv2.bitwise_not(mask), connectivity=4)
+    x, _, width, _ = cv2.boundingRect(mask)
+    filled = mask.copy()
+    for label in range(1, count):
+        left, top, w, h = stats[label, :4]
+        outside = left == 0 or top == 0 or left + w == mask.shape[1] or top + h == mask.shape[0]
+        beside = abs(centres[label][0] - (x + width / 2)) > 0.18 * width
+        if not outside and not (beside and h > gap and h > 2 * w):
+            filled[labels == label] = 255
+    return filled
+
+
+def _largest(mask: GrayImage) -> GrayImage:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
+    if count < 2:
+        return mask
+    return np.where(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])), 255, 0).astype(np.uint8)
+
+
+# ---- the outline ---------------------------------------------------------------------------------------------------
+
+
+class _Outline:
+    """A mask's outer contour and the notches in it."""
+
+    def __init__(self, mask: GrayImage) -> None:
+        smooth = cv2.GaussianBlur(mask, (0, 0), 2)
+        self.mask = mask
+        contours, _ = cv2.findContours((smooth >= 128).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        contour = max(contours, key=cv2.contourArea)
+        self.x, self.y, self.width, self.height = cv2.boundingRect(contour)
+        self.side = max(self.width, self.height)
+        rows = np.flatnonzero(mask.any(axis=1))
+        self.middle = float(np.median([np.flatnonzero(mask[row]).mean() for row in rows]))
+        hull = np.sort(cv2.convexHull(contour, returnPoints=False).ravel())[::-1]
+        notches = cv2.convexityDefects(contour, np.ascontiguousarray(hull[:, None], np.int32))
+        self.notches: list[tuple[float, FloatArray, FloatArray, FloatArray]] = []
+        """depth, deepest point, the unit vector in which it opens, and the contour between its two ends."""
+        for start, end, far, depth in [] if notches is None else notches[:, 0]:
+            points = np.roll(contour[:, 0], -start, axis=0)[: (end - start) % len(contour) + 1]
+            mouth = (contour[start, 0] + contour[end, 0]) / 2 - contour[far, 0]
+            opening = mouth / max(float(np.linalg.norm(mouth)), 1e-6)
+            self.notches.append((depth / 256, as_float(contour[far, 0]), as_float(opening), as_float(points)))
+
+    def top(self) -> FloatArray:
+        """(W,) the first row of the mask in each column; the mask's height where there is none."""
+        rows = np.where(self.mask.any(axis=0), np.argmax(self.mask > 0, axis=0), self.mask.shape[0])
+        return as_float(rows)
+
+    def armpits(self) -> dict[str, FloatArray]:
+        """The deepest notch that opens downward on each side, where there is one."""
+        found: dict[str, tuple[float, FloatArray]] = {}
+        for depth, point, opening, flank in self.notches:
+            side = "left" if point[0] < self.middle else "right"
+            aside = abs(point[0] - self.middle) > 0.1 * self.width
+            high = self.y + 0.06 * self.height < point[1] < self.y + 0.75 * self.height
+            outward = (opening[0] < 0.35) if side == "left" else (opening[0] > -0.35)
+            if aside and high and outward and opening[1] > 0.3 and depth > _ARMPIT_DEPTH * self.side:
+                armpit = self._above_waist(point, flank)
+                found[side] = max(found.get(side, (0.0, armpit)), (depth, armpit), key=lambda each: each[0])
+        return {side: point for side, (_, point) in found.items()}
+
+    def _above_waist(self, point: FloatArray, flank: FloatArray) -> FloatArray:
+        """In a notch whose deepest point is a narrow waist, the corner above it where the sleeve begins."""
+        start = flank[0] if flank[0][1] < flank[-1][1] else flank[-1]
+        upper = flank[flank[:, 1] <= point[1]]
+        chord = (point - start) / max(float(np.linalg.norm(point - start)), 1e-6)
+        inward = np.array([chord[1], -chord[0]]) * (1 if chord[0] > 0 else -1)
+        height = (upper - start) @ inward if len(upper) else np.zeros(1)
+        return as_float(upper[int(np.argmax(height))]) if height.max() > 0.02 * self.side else point
+
+    def crotch(self) -> FloatArray | None:
+        """The deepest notch between two legs."""
+        legs = [
+            (depth, point)
+            for depth, point, opening, _ in self.notches
+            if opening[1] > 0.8
+            and depth > _CROTCH_DEPTH * self.height
+            and abs(point[0] - (self.x + self.width / 2)) < 0.2 * self.width
+        ]
+        return max(legs, key=lambda leg: leg[0])[1] if legs else None
+
+    def span(self, row: float) -> tuple[float, float]:
+        """The first and last column of the run around the middle in a row; the middle twice where there is none."""
+        y = int(np.clip(round(row), 0, self.mask.shape[0] - 1))
+        inside = np.flatnonzero(self.mask[y])
+        if len(inside) == 0:
+            return self.middle, self.middle
+        runs = np.split(inside, np.flatnonzero(np.diff(inside) > 1) + 1)
+        best = min(runs, key=lambda run: max(run[0] - self.middle, self.middle - run[-1], 0) - 1e-3 * len(run))
+        return float(best[0]), float(best[-1])
+
+
+def _recognise(shape: _Outline) -> GarmentType:
+    """The type that an outline shows: shirts, hoodies and jackets look like tops with long or short sleeves."""
+    armpits, crotch = shape.armpits(), shape.crotch()
+    if crotch is not None and len(armpits) < 2:
+        left, right = shape.span(shape.y + 0.04 * shape.height)
+        inner_leg = shape.y + shape.height - crotch[1]
+        return "pants" if inner_leg > _PANTS_LENGTH * (right - left) else "shorts"
+    if len(armpits) == 2:
+        width = armpits["right"][0] - armpits["left"][0]
+        return "dress" if shape.height > _DRESS_LENGTH * width else "tshirt"
+    top = shape.top()
+    left, right = shape.span(shape.y + 0.5 * shape.height)
+    upper = top[round(left + 0.1 * (right - left)) : round(right - 0.1 * (right - left))]
+    dip = float(top[round(shape.middle)] - upper.min())
+    upper_left, upper_right = shape.span(shape.y + 0.08 * shape.height)
+    if dip < 0.05 * shape.side and upper_right - upper_left > 0.45 * shape.width:
+        return "skirt"
+    return "dress" if shape.height > 0.85 * _DRESS_LENGTH * (right - left) else "tshirt"
+
+
+# ---- tops and dresses ----------------------------------------------------------------------------------------------
+
+_Measures: TypeAlias = tuple[dict[str, FloatArray], dict[Part, Limb], dict[Part, GrayImage]]
+
+
+def _measure_top(shape: _Outline) -> _Measures:
+    top, armpits = shape.top(), shape.armpits()
+    anchors: dict[str, FloatArray] = {}
+    sleeved = len(armpits) == 2
+    if not sleeved:
+        armpits = _sleeveless_armpits(shape)
+    row = (armpits["left"][1] + armpits["right"][1]) / 2
+    middle = (armpits["left"][0] + armpits["right"][0]) / 2
+    for side, sign in (("left", -1), ("right", 1)):
+        anchors[f"armpit_{side}"] = armpits[side]
+        shoulder = armpits[side][0]
+        if not sleeved:  # the strap's outer end
+            columns = np.flatnonzero(shape.mask[: round(row * 0.6 + shape.y * 0.4)].any(axis=0))
+            shoulder = columns[0] + 2 if side == "left" else columns[-1] - 2
+        anchors[f"shoulder_{side}"] = np.array([shoulder, top[round(shoulder)]], np.float32)
+        anchors[f"neck_{side}"] = _neck_point(top, anchors[f"shoulder_{side}"], middle, sign)
+    hem = _hem_row(shape, row)
+    left, right = shape.span(hem - 0.01 * shape.height)
+    anchors["hem_left"], anchors["hem_right"] = np.array([[left, hem], [right, hem]], np.float32)
+    parts, limbs = dict[Part, GrayImage](), dict[Part, Limb]()
+    if sleeved:
+        _, limbs = _sleeves(shape, anchors)
+        for side, limb in limbs.items():
+            anchors[f"shoulder_{side}"] = _armhole_top(top, anchors[f"armpit_{side}"], limb)
+        parts, limbs = _sleeves(shape, anchors)
+    for side in ("left", "right"):
+        neck, shoulder = anchors[f"neck_{side}"], anchors[f"shoulder_{side}"]
+        for share in OUTLINE:
+            column = round(float((1 - share) * neck[0] + share * shoulder[0]))
+            anchors[f"outline_{share}_{side}"] = np.array([column, top[column]], np.float32)
+    body = shape.mask.copy()
+    for each in parts.values():
+        body[each > 0] = 0
+    return anchors, limbs, {"body": body} | parts
+
+
+def _sleeveless_armpits(shape: _Outline) -> dict[str, FloatArray]:
+    """Where the armholes end: the outermost point below the notch in each side's upper half."""
+    armpits = {}
+    for side, sign in (("left", -1), ("right", 1)):
+        rows = range(round(shape.y + 0.1 * shape.height), round(shape.y + 0.5 * shape.height))
+        edge = np.array([shape.span(row)[(sign + 1) // 2] for row in rows], np.float32)
+        # Where the outline turns from the armhole into the side: farthest outside the chord of both ends.
+        chord = np.linspace(edge[0], edge[-1], len(edge), dtype=np.float32)
+        turn = int(np.argmax((edge - chord) * sign))
+        armpits[side] = np.array([edge[turn], rows[turn]], np.float32)
+    return armpits
+
+
+def _armhole_top(top: FloatArray, armpit: FloatArray, limb: Limb) -> FloatArray:
+    """The upper end of the armhole: above the armpit, and farther out the more the sleeve hangs."""
+    axis = limb.axis[2] - limb.axis[0]
+    hanging = max(0.0, float(axis[1])) / max(float(np.linalg.norm(axis)), 1e-6)
+    lean = float(np.sign(axis[0])) * np.tan(np.radians(_ARMHOLE_LEAN * hanging))
+    column = float(armpit[0])
+    for _ in range(3):
+        column = float(np.clip(armpit[0] + lean * (armpit[1] - top[round(column)]), 0, len(top) - 1))
+    return np.array([column, top[round(column)]], np.float32)
+
+
+def _neck_point(top: FloatArray, shoulder: FloatArray, middle: float, sign: int) -> FloatArray:
+    """The corner of the upper outline between shoulder and neck opening (where a hood begins, the notch)."""
+    inner = middle + sign * 0.06 * abs(shoulder[0] - middle)
+    columns = np.arange(round(min(shoulder[0], inner)), round(max(shoulder[0], inner)) + 1)
+    rows = top[columns]
+    centre = float(top[round(inner)])
+    chord = np.interp(columns, *zip(*sorted([(float(shoulder[0]), float(shoulder[1])), (inner, centre)]), strict=True))
+    above = as_float(chord - rows)
+    hooded = centre < shoulder[1] - 0.5 * abs(shoulder[0] - middle)
+    best = int(np.argmin(above) if hooded else np.argmax(above))
+    return np.array([columns[best], rows[best]], np.float32)
+
+
+def _hem_row(shape: _Outline, armpit_row: float) -> float:
+    """The last row where the trunk is still more than six tenths as wide as at half its length."""
+    bottom = shape.y + shape.height
+    left, right = shape.span((armpit_row + bottom) / 2)
+    for row in range(bottom - 1, round(armpit_row), -1):
+        start, end = shape.span(row)
+        if end - start > 0.6 * (right - left):
+            return float(row)
+    return float(bottom - 1)
+
+
+def _sleeves(shape: _Outline, anchors: dict[str, FloatArray]) -> tuple[dict[Part, GrayImage], dict[Part, Limb]]:
+    parts, limbs = dict[Part, GrayImage](), dict[Part, Limb]()
+    sides: tuple[Part, Part] = ("left", "right")
+    for side in sides:
+        shoulder, armpit = anchors[f"shoulder_{side}"], anchors[f"armpit_{side}"]
+        sleeve = _beyond_line(shape.mask, shoulder, armpit, outward=-1 if side == "left" else 1)
+        limb = limb_of(sleeve, (shoulder + armpit) / 2, float(np.linalg.norm(shoulder - armpit)))
+        if limb is not None:
+            parts[side], limbs[side] = sleeve, limb
+    return parts, limbs
+
+
+def _beyond_line(mask: GrayImage, shoulder: FloatArray, armpit: FloatArray, *, outward: int) -> GrayImage:
+    """The part of a mask that hangs on the outer side of the line from shoulder to armpit."""
+    cut = mask.copy()
+    above = shoulder + (shoulder - armpit) * 2
+    cv2.line(cut, tuple(np.round(above).astype(int)), tuple(np.round(armpit).astype(int)), 0, 2, cv2.LINE_4)
+    beside = armpit + np.array([outward * 3, 1])
+    _, labels = cv2.connectedComponents(cut, connectivity=4)
+    middle = (shoulder + armpit) / 2 + np.array([outward * 4, 0])
+    x, y = np.clip(np.round(middle).astype(int), 0, np.array(mask.shape[::-1]) - 1)
+    if labels[y, x] == 0:
+        return np.zeros_like(mask)
+    sleeve = np.where(labels == labels[y, x], 255, 0).astype(np.uint8)
+    inner = slice(round(float(beside[0])) + 1, None) if outward < 0 else slice(None, max(0, round(float(beside[0]))))
+    sleeve[: round(float(armpit[1])), inner] = 0
+    return sleeve
+
+
+def limb_of(mask: GrayImage, root: FloatArray, root_width: float) -> Limb | None:
+    """The axis and widths of a sleeve's or leg's mask that hangs on `root`; None where there is next to nothing."""
+    y, x = np.nonzero(mask)
+    if len(x) < 30:
+        return None
+    points = np.stack([x, y], axis=1).astype(np.float32)
+    reach = np.linalg.norm(points - root, axis=1)
+    end = points[reach >= np.percentile(reach, 97)].mean(axis=0)
+    direction = (end - root) / max(float(np.linalg.norm(end - root)), 1e-6)
+    along = (points - root) @ direction
+    length = float(np.percentile(along, 99.5))
+
+    def section(at: float) -> tuple[FloatArray, float]:
+        slab = points[np.abs(along - at) < max(2.0, 0.05 * length)]
+        if len(slab) == 0:
+            return as_float(root + direction * at), root_width
+        across = (slab - root) @ np.array([-direction[1], direction[0]], np.float32)
+        low, high = np.percentile(across, [1, 99])
+        normal = np.array([-direction[1], direction[0]], np.float32)
+        return as_float(root + direction * at + normal * (low + high) / 2), float(high - low)
+
+    middle, middle_width = section(0.5 * length)
+    cuff, cuff_width = section(0.96 * length)
+    cuff_width = max(cuff_width, section(0.8 * length)[1])  # a slanting end is cut short by a slab across the axis
+    return Limb(
+        np.stack([root, middle, cuff + direction * 0.04 * length]).astype(np.float32),
+        np.array([root_width, middle_width, cuff_width], np.float32),
+    )
+
+
+def _sleeve_share(anchors: dict[str, FloatArray], limbs: dict[Part, Limb]) -> float:
+    """Sleeve length over body length."""
+    body = (anchors["hem_left"] + anchors["hem_right"])[1] / 2 - (anchors["neck_left"] + anchors["neck_right"])[1] / 2
+    return float(np.mean([limb.length for limb in limbs.values()]) / max(body, 1.0))
+
+
+# ---- trousers and skirts -------------------------------------------------------------------------------------------
+
+
+def _measure_skirt(shape: _Outline) -> _Measures:
+    waist = shape.y + 0.02 * shape.height
+    left, right = shape.span(waist)
+    hem = shape.y + 0.97 * shape.height
+    hem_left, hem_right = shape.span(hem)
+    corners = np.array([[left, shape.y], [right, shape.y], [hem_left, hem], [hem_right, hem]], np.float32)
+    names = ("waist_left", "waist_right", "hem_left", "hem_right")
+    return dict(zip(names, corners, strict=True)), {}, {"body": shape.mask}
+
+
+def _measure_legs(shape: _Outline) -> _Measures:
+    crotch = shape.crotch()
+    if crotch is None:
+        raise GarmentSegmentationError(
+            "The garment's two legs can't be told apart. Use a photo of the trousers from the front with a gap "
+            "between the legs, or set garment_type to skirt."
+        )
+    left, right = shape.span(shape.y + 0.02 * shape.height)
+    anchors: dict[str, FloatArray] = {
+        "waist_left": np.array([left, shape.y], np.float32),
+        "waist_right": np.array([right, shape.y], np.float32),
+        "crotch": crotch,
+    }
+    parts, limbs = dict[Part, GrayImage](), dict[Part, Limb]()
+    row = round(float(crotch[1]))
+    seat_left, seat_right = shape.span(row - 2)
+    sides: tuple[tuple[Part, float], ...] = (("left", seat_left), ("right", seat_right))
+    for side, outer in sides:
+        leg = np.zeros_like(shape.mask)
+        columns = slice(None, round(float(crotch[0]))) if side == "left" else slice(round(float(crotch[0])), None)
+        leg[row:, columns] = shape.mask[row:, columns]
+        root = np.array([(outer + crotch[0]) / 2, row], np.float32)
+        limb = limb_of(leg, root, abs(outer - float(crotch[0])))
+        if limb is not None:
+            parts[side], limbs[side] = leg, limb
+            anchors[f"hem_{side}"] = limb.axis[2]
+    body = shape.mask.copy()
+    for each in parts.values():
+        body[each > 0] = 0
+    return anchors, limbs, {"body": body} | parts
+
+
+# ---- the neck opening ----------------------------------------------------------------------------------------------
+
+
+def _inner_back(rgb: RGBImage, mask: GrayImage, top: FloatArray, anchors: dict[str, FloatArray]) -> GrayImage:
+    """255 between the back of the collar and the front neckline, where that can be seen; else nothing.
+
+    The front neckline is the arc between both sides of the neck opening, pointed or round, along which colours change
+    most evenly above a collar of one colour.
+    """
+    inside = np.zeros_like(mask)
+    neck_left, neck_right = anchors["neck_left"][0], anchors["neck_right"][0]
+    width = float(neck_right - neck_left)
+    if width < 24:
+        return inside
+    lab = cv2.GaussianBlur(cv2.cvtColor(as_float(rgb) / 255, cv2.COLOR_RGB2LAB), (0, 0), 1)
+    u = np.linspace(-0.9, 0.9, 42, dtype=np.float32)
+    found: list[tuple[float, float, FloatArray]] = []
+    for slide in (-0.08, -0.04, 0.0, 0.04, 0.08, 0.12):
+        arcs = _Arcs(neck_left - slide * width, neck_right + slide * width, top)
+        upper, lower = _beside(lab, *arcs.at(u))
+        change = np.minimum(np.linalg.norm(upper - lower, axis=3), 25)
+        parts = change.reshape(*change.shape[:2], 6, -1).mean(axis=3)
+        motley = np.linalg.norm(lower.std(axis=2), axis=2)
+        even = parts.min(axis=2) / np.maximum(parts.mean(axis=2), 1e-6)
+        scores = parts.mean(axis=2) * smoothstep(even * 2) * np.exp(-motley / _MOTLEY)
+        # At the back of the collar the background shines in: only a maximum below it counts.
+        peaks = np.zeros_like(scores, bool)
+        peaks[3:-1] = (scores[3:-1] >= scores[2:-2]) & (scores[3:-1] > scores[4:]) & (scores[3:-1] > _LEAST_NECKLINE)
+        x, y = arcs.at(np.linspace(-1, 1, 81, dtype=np.float32))
+        found += [
+            (float(scores[peak]), float(arcs.depths[peak[0]]), np.stack([x[peak], y[peak]], axis=1))
+            for peak in zip(*np.nonzero(peaks), strict=True)
+        ]
+    if not found:
+        return inside
+    score, depth, arc = max(found, key=lambda each: each[0])
+    # A collar's band has two such edges: the upper one, where it is nearly as clear.
+    upper_edge = [each for each in found if each[0] > 0.53 * score and 0.03 < (depth - each[1]) / width < 0.06]
+    arc = max(upper_edge, key=lambda each: each[0])[2] if upper_edge else arc
+    ring = np.concatenate([arc, [[arc[-1, 0], 0], [arc[0, 0], 0]]])
+    cv2.fillPoly(inside, [np.round(ring * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
+    return np.minimum(inside, grow(mask, 3))
+
+
+class _Arcs:
+    """All arcs from one column of the upper outline to another: (D, P) by depth and by how pointed they are."""
+
+    powers = np.array([1.0, 1.5, 2.0, 3.0], np.float32)
+
+    def __init__(self, left: float, right: float, top: FloatArray) -> None:
+        columns = np.clip(np.round([left, right]).astype(int), 0, len(top) - 1)
+        self.left, self.right = left, right
+        self.ends = top[columns]
+        width = right - left
+        between = top[columns[0] : columns[1] + 1]
+        back = float(np.max(between - np.linspace(*self.ends, len(between))))
+        self.depths = np.arange(max(back, 0) + 0.02 * width, 1.1 * width, 1.0, dtype=np.float32)
+
+    def at(self, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """x and y (D, P, N) where u (N,) runs from -1 to 1."""
+        sag = 1 - np.abs(u) ** self.powers[:, None]
+        line = self.ends[0] + (self.ends[1] - self.ends[0]) * (u + 1) / 2
+        y = line + self.depths[:, None, None] * sag
+        x = self.left + (self.right - self.left) * (u + 1) / 2
+        return as_float(np.broadcast_to(x, y.shape)), as_float(y)
+
+
+def _beside(lab: FloatArray, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Colours (D, P, N, 3) two pixels above and below arcs (D, P, N)."""
+    tangent = np.stack([np.gradient(x, axis=2), np.gradient(y, axis=2)])
+    normal = 2 * np.stack([-tangent[1], tangent[0]]) / np.maximum(np.linalg.norm(tangent, axis=0), 1e-6)
+    flat = (-1, x.shape[2])
+    above, below = (
+        cv2.remap(
+            lab,
+            as_float(x - sign * normal[0]).reshape(flat),
+            as_float(y - sign * normal[1]).reshape(flat),
+            cv2.INTER_LINEAR,
+        ).reshape(*x.shape, 3)
+        for sign in (-1, 1)
+    )
+    return above, below
