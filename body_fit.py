@@ -11,7 +11,7 @@ import numpy as np
 
 from garment_anchors import OUTLINE, Garment, Limb, Part
 from person_parts import SIDES, Body, PersonParts, Side
-from utils import FloatArray, as_float
+from utils import AnyArray, FloatArray, GrayImage, as_float
 
 PartMap: TypeAlias = Callable[[FloatArray], FloatArray]
 """(N, 2) garment pixels to (N, 2) photo pixels."""
@@ -35,9 +35,9 @@ _HEMS: dict[str, tuple[float, float]] = {  # of the trunk, from the shoulder joi
 _CROPPED = 0.8  # of the trunk: a top that is shorter is meant to be
 _LOOSEST: dict[str, float] = {"jacket": 1.4, "hoodie": 1.35}  # garment width over body width
 _ARM_WIDTHS = (0.17, 0.14, 0.11, 0.11)  # half widths at shoulder, elbow, wrist, hand
-_LEG_WIDTHS = (0.33, 0.22, 0.14, 0.14)
-_HANG = 0.7
-_CROTCH_DOWN = 0.36
+_LEG_WIDTHS = (0.28, 0.2, 0.13, 0.13)
+_HANG = 0.7  # of a sleeve's spare width, to the inner side
+_CROTCH_DOWN = (0.32, 0.6)  # below the hip joints
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ class Fit:
     """The target of a garment on a body.
 
     maps: one per part. handles: garment anchors that must land on photo points, by name. scale: photo pixels per
-    garment pixel. bare, covered: for each arm, or leg, the line (N, 2) along what the garment leaves uncovered of it, and along the rest.
+    garment pixel. bare, covered: for each arm, or leg, the line (N, 2) along what the garment leaves
+    uncovered of it, and along the rest.
     """
 
     maps: dict[Part, PartMap]
@@ -56,7 +57,7 @@ class Fit:
 
 
 def fit(garment: Garment, body: Body, parts: PersonParts, *, looseness: float = 1.0) -> Fit:
-    """Plan where each part of a garment goes. `looseness` widens or narrows what the garment may hang beyond the body."""
+    """Plan where each part of a garment goes. `looseness` scales how far the garment may hang beyond the body."""
     if garment.kind == "legs":
         return _fit_legs(garment, body, parts)
     if garment.kind == "skirt":
@@ -85,7 +86,9 @@ def _fit_top(garment: Garment, body: Body, parts: PersonParts, looseness: float)
     torso = _Torso(body, parts)
     neck_half = float(np.clip(scale * (at("neck_right")[0] - at("neck_left")[0]) / 2, 0.2 * unit, 0.5 * unit))
     neck_row = -torso.slope(neck_half)
-    armpit_row = float(np.clip(neck_row + scale * (armpit_y - neck_y), _ARMPIT_DOWN[0] * trunk, _ARMPIT_DOWN[1] * trunk))
+    armpit_row = float(
+        np.clip(neck_row + scale * (armpit_y - neck_y), _ARMPIT_DOWN[0] * trunk, _ARMPIT_DOWN[1] * trunk)
+    )
     hem_row = neck_row + scale * (hem_y - neck_y)
     low, high = _HEMS[garment.garment_type]
     if hem_row > _CROPPED * trunk:
@@ -99,7 +102,7 @@ def _fit_top(garment: Garment, body: Body, parts: PersonParts, looseness: float)
     rows = np.linspace(armpit_row, hem_row, _LEVELS)
     half_g = _half_widths(garment.parts["body"], rows_g, middle_g)
     loosest = _LOOSEST.get(garment.garment_type, 1.22) * looseness
-    half, shift = np.zeros(_LEVELS), np.zeros(_LEVELS)
+    half, shift = np.zeros(_LEVELS, np.float32), np.zeros(_LEVELS, np.float32)
     for level, row in enumerate(rows):
         extent, shift[level] = torso.extent(row)
         natural = _WORN * scale * half_g[level]
@@ -129,8 +132,7 @@ def _fit_top(garment: Garment, body: Body, parts: PersonParts, looseness: float)
     maps: dict[Part, PartMap] = {"body": rungs}
     bare, covered = dict[Side, FloatArray](), dict[Side, FloatArray]()
     for side in SIDES:
-        arm = np.concatenate([body.arm(side), body.hand(side)[1:]])
-        bare[side] = np.concatenate([arm[:1] * 0.65 + arm[1:2] * 0.35, arm[1:]])
+        bare[side] = np.concatenate([body.arm(side), body.hand(side)[1:]])
         if side in garment.limbs:
             armhole = (handles[f"shoulder_{side}"] + handles[f"armpit_{side}"]) / 2
             root = (armhole + body.arm(side)[0]) / 2
@@ -219,11 +221,11 @@ class _Torso:
         inside = np.flatnonzero(np.median(columns, axis=0) > 0.5)
         return float(rows[inside[0]]) if len(inside) else None
 
-    def _sample(self, mask: FloatArray, beside: FloatArray, rows: FloatArray) -> FloatArray:
-        points = as_float(
-            self.origin + rows[:, None] * self.body.down[None] + beside[:, None] * self.body.across[None]
+    def _sample(self, mask: FloatArray, beside: AnyArray, rows: AnyArray) -> FloatArray:
+        points = as_float(self.origin + rows[:, None] * self.body.down[None] + beside[:, None] * self.body.across[None])
+        line = cv2.remap(
+            mask, points[None, :, 0], points[None, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        line = cv2.remap(mask, points[None, :, 0], points[None, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return as_float(line[0])
 
 
@@ -234,10 +236,10 @@ class _Rungs:
         self,
         body: Body,
         *,
-        garment_rows: FloatArray,
-        rows: FloatArray,
-        ratios: FloatArray,
-        shifts: FloatArray,
+        garment_rows: AnyArray,
+        rows: AnyArray,
+        ratios: AnyArray,
+        shifts: AnyArray,
         middle_g: float,
     ) -> None:
         self.body, self.middle_g = body, middle_g
@@ -257,14 +259,14 @@ class _Rungs:
         return as_float(origin + rows[:, None] * self.body.down + (ratios * x + shifts)[:, None] * across)
 
 
-def _extended(y: FloatArray, known: FloatArray, values: FloatArray) -> FloatArray:
+def _extended(y: AnyArray, known: AnyArray, values: AnyArray) -> FloatArray:
     """Linear interpolation, continued beyond both ends with the mean slope."""
     slope = (values[-1] - values[0]) / (known[-1] - known[0])
     inner = np.interp(y, known, values)
     return as_float(inner + slope * (np.minimum(y - known[0], 0) + np.maximum(y - known[-1], 0)))
 
 
-def _half_widths(mask: FloatArray, rows: FloatArray, middle: float) -> FloatArray:
+def _half_widths(mask: GrayImage, rows: AnyArray, middle: float) -> FloatArray:
     """Half the width of the run around the middle in each row of a mask."""
     widths = []
     for row in rows:
@@ -275,7 +277,7 @@ def _half_widths(mask: FloatArray, rows: FloatArray, middle: float) -> FloatArra
     return as_float(np.array(widths))
 
 
-def _smoothed(values: FloatArray) -> FloatArray:
+def _smoothed(values: AnyArray) -> FloatArray:
     padded = np.pad(values, 1, mode="edge")
     return as_float(0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:])
 
@@ -292,7 +294,8 @@ def _limb_map(
     person: FloatArray,
     *,
     snap: tuple[float, float],
-    root_half: float | None = None,
+    root_half: float,
+    hang: float = _HANG,
 ) -> tuple[PartMap, FloatArray, FloatArray]:
     """A sleeve along an arm, a leg along a leg: distance along the axis and across it are kept. And the lines (N, 2) of
     what it leaves uncovered and of what it covers.
@@ -313,15 +316,17 @@ def _limb_map(
     stretch = length / limb.length
     own_half = np.interp(along, [0, 0.5, 1], limb.widths / 2)
     half = np.clip(scale * own_half, body_half * 1.08 + 0.01 * body.unit, body_half * 1.7)
-    half[0] = max(half[0], scale * own_half[0]) if root_half is None else root_half
+    half[0] = root_half
     ratios = _smoothed(half / np.maximum(own_half, 1.0))
     # Wide cloth lies on the limb's outer side and hangs from it on the inner one.
-    hang = inward * _HANG * _smoothed(np.maximum(half - body_half, 0)) * np.minimum(1, 3 * along)
+    spare = inward * hang * _smoothed(np.maximum(half - body_half, 0)) * np.minimum(1, 3 * along)
 
     def place(points: FloatArray) -> FloatArray:
         t, across = source.project(points)
         share = t / limb.length
-        return target.at(t * stretch, as_float(across * np.interp(share, along, ratios) + np.interp(share, along, hang)))
+        return target.at(
+            t * stretch, as_float(across * np.interp(share, along, ratios) + np.interp(share, along, spare))
+        )
 
     rest = target.points[target.t > length]
     hidden = target.points[target.t <= 0.9 * length]
@@ -335,9 +340,7 @@ def _rounded(line: FloatArray, radius: float) -> FloatArray:
     t = np.arange(0, lengths[-1] + step / 2, step)
     dense = np.stack([np.interp(t, lengths, line[:, axis]) for axis in (0, 1)], axis=1)
     window = max(1, round(radius / step / 2))
-    padded = np.concatenate(
-        [2 * dense[:1] - dense[window:0:-1], dense, 2 * dense[-1:] - dense[-2 : -window - 2 : -1]]
-    )
+    padded = np.concatenate([2 * dense[:1] - dense[window:0:-1], dense, 2 * dense[-1:] - dense[-2 : -window - 2 : -1]])
     kernel = np.ones(2 * window + 1) / (2 * window + 1)
     return as_float(np.stack([np.convolve(padded[:, axis], kernel, "valid") for axis in (0, 1)], axis=1))
 
@@ -353,7 +356,7 @@ class _Path:
         tangents = steps / lengths[:, None]
         self.tangents = np.concatenate([tangents, tangents[-1:]])
 
-    def at(self, t: FloatArray, across: FloatArray) -> FloatArray:
+    def at(self, t: AnyArray, across: AnyArray) -> FloatArray:
         """(N, 2) points; before the start and after the end the path goes straight on."""
         inside = np.clip(t, 0, self.t[-1])
         points = np.stack([np.interp(inside, self.t, self.points[:, axis]) for axis in (0, 1)], axis=1)
@@ -371,8 +374,8 @@ class _Path:
         normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
         return as_float(self.t[nearest] + (rest * tangent).sum(axis=1)), as_float((rest * normal).sum(axis=1))
 
-    def reach(self, t: FloatArray, mask: FloatArray, farthest: float) -> FloatArray:
-        """(N, 2) how far a mask goes from the path on its negative and positive side; `farthest` where it has no end."""
+    def reach(self, t: AnyArray, mask: FloatArray, farthest: float) -> FloatArray:
+        """(N, 2) how far a mask goes from the path on its negative and positive side; at most `farthest`."""
         across = np.arange(0, farthest, 1.0, dtype=np.float32)
         found = np.full((len(t), 2), farthest, np.float32)
         for column, sign in enumerate((-1, 1)):
@@ -385,7 +388,7 @@ class _Path:
 
 
 def _centred(
-    path: _Path, t: FloatArray, typical: FloatArray, person: FloatArray, body: Body
+    path: _Path, t: AnyArray, typical: AnyArray, person: FloatArray, body: Body
 ) -> tuple[_Path, FloatArray, int]:
     """The path in the middle of the limb that is seen, half the limb's width at each t, and the sign of its inner side.
 
@@ -425,7 +428,7 @@ def _fit_skirt(garment: Garment, body: Body, parts: PersonParts) -> Fit:
     rows_g = np.linspace(waist_y, hem_y, _LEVELS)
     rows = waist_row + scale * (rows_g - waist_y)
     half_g = _half_widths(garment.parts["body"], np.maximum(rows_g, waist_y + 3), middle_g)
-    half, shift = np.zeros(_LEVELS), np.zeros(_LEVELS)
+    half, shift = np.zeros(_LEVELS, np.float32), np.zeros(_LEVELS, np.float32)
     for level, row in enumerate(rows):
         extent, shift[level] = torso.extent(min(row, 1.3 * body.trunk))
         half[level] = max(scale * half_g[level], extent + _EASE * body.unit)
@@ -448,12 +451,16 @@ def _fit_legs(garment: Garment, body: Body, parts: PersonParts) -> Fit:
     waist_row = _waist_row(torso)
     waist_y = float(garment.at("waist_left")[1] + garment.at("waist_right")[1]) / 2
     crotch_x, crotch_y = (float(value) for value in garment.at("crotch"))
-    crotch_row = trunk + _CROTCH_DOWN * unit
+    seat_half, _ = torso.extent(trunk)
+    seat_g = _half_widths(garment.parts["body"], np.array([(waist_y + crotch_y) / 2]), crotch_x)[0]
+    rise = (crotch_y - waist_y) * (seat_half + _EASE * unit) / max(float(seat_g), 1.0)
+    highest, lowest = (trunk + down * unit for down in _CROTCH_DOWN)
+    crotch_row = float(np.clip(waist_row + rise, highest, lowest))
     rows_g = np.linspace(waist_y + 2, crotch_y, _LEVELS)
     rows = np.linspace(waist_row, crotch_row, _LEVELS)
     middle_g = (float(garment.at("waist_left")[0] + garment.at("waist_right")[0]) / 2 + crotch_x) / 2
     half_g = _half_widths(garment.parts["body"], np.minimum(rows_g, crotch_y - 3), middle_g)
-    half, shift = np.zeros(_LEVELS), np.zeros(_LEVELS)
+    half, shift = np.zeros(_LEVELS, np.float32), np.zeros(_LEVELS, np.float32)
     for level, row in enumerate(rows):
         extent, shift[level] = torso.extent(row)
         half[level] = extent + _EASE * unit
@@ -475,7 +482,15 @@ def _fit_legs(garment: Garment, body: Body, parts: PersonParts) -> Fit:
             root = rungs(garment.limbs[side].axis[:1])
             line = np.concatenate([root, body.leg(side)[1:], _beyond(body.leg(side))])
             maps[side], bare[side], covered[side] = _limb_map(
-                garment.limbs[side], line, _LEG_WIDTHS, scale, body, parts.person, snap=(0.85, 1.3)
+                garment.limbs[side],
+                line,
+                _LEG_WIDTHS,
+                scale,
+                body,
+                parts.person,
+                snap=(0.85, 1.3),
+                root_half=float(half[-1] / max(half_g[-1], 1.0) * garment.limbs[side].widths[0] / 2),
+                hang=0.0,
             )
     return Fit(maps, handles, scale, bare, covered)
 
@@ -490,4 +505,3 @@ def _waist_row(torso: _Torso) -> float:
     seen = torso.top_of_lower()
     default = trunk - 0.2 * unit
     return float(np.clip(default if seen is None else min(seen, default), 0.68 * trunk, trunk))
-

@@ -13,7 +13,7 @@ import numpy as np
 
 from face_geometry import grow
 from service.errors import GarmentSegmentationError
-from utils import AnyArray, FloatArray, GrayImage, RGBImage, as_float, shrink, smoothstep
+from utils import FloatArray, GrayImage, RGBImage, as_float, shrink, smoothstep
 
 GarmentType: TypeAlias = Literal[
     "tshirt", "shirt", "longsleeve", "hoodie", "jacket", "dress", "pants", "shorts", "skirt", "auto"
@@ -28,12 +28,6 @@ OUTLINE = (0.25, 0.5, 0.75)
 KINDS: dict[str, Kind] = {"dress": "dress", "pants": "legs", "shorts": "legs", "skirt": "skirt"}
 
 _ANALYSIS_SIDE = 512  # pixels of the longer side in which shapes are measured
-_BORDER = 0.02  # of the longer side: the ring that should show only background
-_UNIFORM = 10.0  # Lab: the largest spread of a background that still counts as one
-_CONTRAST = 3.5  # Lab: the least distance between garment and background
-_SLIT = 0.022  # of the longer side: the widest stripe that may be taken for background
-_SMALLEST, _LARGEST = 0.03, 0.93  # share of the picture
-_LEAST_SIDE = 96  # pixels of the cut-out garment's longer side
 _ARMPIT_DEPTH = 0.035  # of the longer side
 _CROTCH_DEPTH = 0.06
 _MOTLEY = 8.0  # Lab: the spread of colours along a line that is no longer one collar's
@@ -85,43 +79,6 @@ class Garment:
         return self.anchors[name]
 
 
-def cut_out(
-    image_rgb: RGBImage, alpha: GrayImage | None = None, *, contrast: float = _CONTRAST
-) -> tuple[RGBImage, GrayImage]:
-    """The garment without its background, cropped: RGB and a mask (0 or 255).
-
-    `alpha` is the picture's own transparency, which is trusted where it shows anything. `contrast` is the least
-    distance in Lab that tells a garment from its background.
-
-    Raises:
-        GarmentSegmentationError: the background is not plain, or too much or too little stands out from it.
-    """
-    if alpha is not None and (alpha < 128).mean() > 0.02:
-        mask = np.where(alpha >= 128, 255, 0).astype(np.uint8)
-    else:
-        mask = _against_background(image_rgb, contrast)
-    mask = _largest(mask)
-    share = float((mask > 0).mean())
-    if not _SMALLEST < share < _LARGEST:
-        raise GarmentSegmentationError(
-            "The garment can't be told from its background. Use a photo of the garment alone, whole, laid flat "
-            "or on an invisible mannequin, before a plain background of another colour, or a PNG with transparency."
-        )
-    x, y, width, height = cv2.boundingRect(mask)
-    if max(width, height) < _LEAST_SIDE:
-        raise GarmentSegmentationError(
-            f"The garment is only {width}x{height} pixels large. Use a photo in which it has at least {_LEAST_SIDE}."
-        )
-    margin = round(0.06 * max(width, height))
-    box = (margin - y, y + height + margin - mask.shape[0], margin - x, x + width + margin - mask.shape[1])
-    pad = [max(0, side) for side in box]
-    image_rgb = cv2.copyMakeBorder(image_rgb, *pad, cv2.BORDER_REPLICATE)
-    mask = cv2.copyMakeBorder(mask, *pad, cv2.BORDER_CONSTANT, value=0)
-    x, y = x + pad[2] - margin, y + pad[0] - margin
-    window = (slice(y, y + height + 2 * margin), slice(x, x + width + 2 * margin))
-    return np.ascontiguousarray(image_rgb[window]), np.ascontiguousarray(mask[window])
-
-
 def measure(rgb: RGBImage, alpha: GrayImage, garment_type: GarmentType) -> Garment:
     """Find kind, parts and anchors of a garment that was cut out.
 
@@ -160,73 +117,6 @@ def measure(rgb: RGBImage, alpha: GrayImage, garment_type: GarmentType) -> Garme
     )
 
 
-# ---- the background ------------------------------------------------------------------------------------------------
-
-
-def _against_background(image_rgb: RGBImage, contrast: float) -> GrayImage:
-    """255 where a picture differs from what its border shows, holes of the same colour filled."""
-    height, width = image_rgb.shape[:2]
-    scale = min(1.0, 2 * _ANALYSIS_SIDE / max(height, width))
-    small = shrink(image_rgb, (max(1, round(width * scale)), max(1, round(height * scale))))
-    lab = cv2.cvtColor(as_float(small) / 255, cv2.COLOR_RGB2LAB)
-    background, spread = _background(lab)
-    if spread > _UNIFORM:
-        raise GarmentSegmentationError(
-            "The garment's background is not plain. Use a photo before one plain colour, or a PNG with transparency."
-        )
-    distance = cv2.GaussianBlur(np.linalg.norm(lab - background, axis=2), (0, 0), 0.8)
-    mask = np.where(distance > max(contrast, spread + 1.5), 255, 0).astype(np.uint8)
-    side = max(mask.shape)
-    closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
-    # A stripe of the background's colour cuts slits into the outline. They lie across; gaps beside sleeves hang down.
-    slit = cv2.getStructuringElement(cv2.MORPH_RECT, (1, 2 * round(_SLIT * side / 2) + 1))
-    edge = len(slit)
-    padded = cv2.copyMakeBorder(closed, edge, edge, 0, 0, cv2.BORDER_CONSTANT, value=0)
-    filled = _without_holes(cv2.morphologyEx(padded, cv2.MORPH_CLOSE, slit)[edge:-edge], gap=round(0.2 * side))
-    opened = cv2.morphologyEx(filled, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
-    resized = cv2.resize(opened, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.where(resized >= 128, 255, 0).astype(np.uint8)
-
-
-def _background(lab: FloatArray) -> tuple[FloatArray, float]:
-    """The border's colour as a plane over the picture, HxWx3, and how far the border strays from it (Lab)."""
-    height, width = lab.shape[:2]
-    ring = max(2, round(_BORDER * max(height, width)))
-    border = np.ones((height, width), bool)
-    border[ring:-ring, ring:-ring] = False
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    terms = np.stack([np.ones_like(x), x / width - 0.5, y / height - 0.5], axis=2)
-    samples, colours = terms[border], lab[border]
-    weights = np.ones(len(samples), bool)
-    for _ in range(3):  # the garment may touch the border: leave out what strays
-        plane = np.linalg.lstsq(samples[weights], colours[weights], rcond=None)[0]
-        error = np.linalg.norm(samples @ plane - colours, axis=1)
-        weights = error <= max(float(np.percentile(error, 80)), 1.0)
-    return as_float(terms @ plane), float(np.percentile(error, 75) * 1.5)
-
-
-def _without_holes(mask: GrayImage, gap: int) -> GrayImage:
-    """Fill what is enclosed: a print of the background's colour. A tall gap beside the middle stays open: it lies
-    between a sleeve and the trunk."""
-    count, labels, stats, centres = cv2.connectedComponentsWithStats(cv2.bitwise_not(mask), connectivity=4)
-    x, _, width, _ = cv2.boundingRect(mask)
-    filled = mask.copy()
-    for label in range(1, count):
-        left, top, w, h = stats[label, :4]
-        outside = left == 0 or top == 0 or left + w == mask.shape[1] or top + h == mask.shape[0]
-        beside = abs(centres[label][0] - (x + width / 2)) > 0.18 * width
-        if not outside and not (beside and h > gap and h > 2 * w):
-            filled[labels == label] = 255
-    return filled
-
-
-def _largest(mask: GrayImage) -> GrayImage:
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
-    if count < 2:
-        return mask
-    return np.where(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])), 255, 0).astype(np.uint8)
-
-
 # ---- the outline ---------------------------------------------------------------------------------------------------
 
 
@@ -234,7 +124,7 @@ class _Outline:
     """A mask's outer contour and the notches in it."""
 
     def __init__(self, mask: GrayImage) -> None:
-        smooth = cv2.GaussianBlur(mask, (0, 0), 2)
+        smooth = cv2.GaussianBlur(mask, (0, 0), 1)
         self.mask = mask
         contours, _ = cv2.findContours((smooth >= 128).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         contour = max(contours, key=cv2.contourArea)
@@ -265,10 +155,18 @@ class _Outline:
             aside = abs(point[0] - self.middle) > 0.1 * self.width
             high = self.y + 0.06 * self.height < point[1] < self.y + 0.75 * self.height
             outward = (opening[0] < 0.35) if side == "left" else (opening[0] > -0.35)
-            if aside and high and outward and opening[1] > 0.3 and depth > _ARMPIT_DEPTH * self.side:
-                armpit = self._above_waist(point, flank)
+            armpit = self._above_waist(point, flank)
+            deep = depth > _ARMPIT_DEPTH * self.side and self._sleeve_above(armpit, side)
+            if aside and high and outward and opening[1] > 0.3 and deep:
                 found[side] = max(found.get(side, (0.0, armpit)), (depth, armpit), key=lambda each: each[0])
         return {side: point for side, (_, point) in found.items()}
+
+    def _sleeve_above(self, armpit: FloatArray, side: str) -> bool:
+        """Whether cloth reaches far beyond a notch close above it: a sleeve, not the side of a narrow waist."""
+        rows = self.mask[max(0, round(float(armpit[1]) - 0.05 * self.side)) : round(float(armpit[1])) + 1]
+        columns = np.flatnonzero(rows.any(axis=0))
+        beyond = armpit[0] - columns[0] if side == "left" else columns[-1] - armpit[0]
+        return bool(beyond > 0.05 * self.side)
 
     def _above_waist(self, point: FloatArray, flank: FloatArray) -> FloatArray:
         """In a notch whose deepest point is a narrow waist, the corner above it where the sleeve begins."""
@@ -315,10 +213,11 @@ def _recognise(shape: _Outline) -> GarmentType:
     left, right = shape.span(shape.y + 0.5 * shape.height)
     upper = top[round(left + 0.1 * (right - left)) : round(right - 0.1 * (right - left))]
     dip = float(top[round(shape.middle)] - upper.min())
-    upper_left, upper_right = shape.span(shape.y + 0.08 * shape.height)
-    if dip < 0.05 * shape.side and upper_right - upper_left > 0.45 * shape.width:
+    upmost = np.flatnonzero(shape.mask[round(shape.y + 0.015 * shape.height)])
+    waistband = len(upmost) > 0.8 * (upmost[-1] - upmost[0]) and upmost[-1] - upmost[0] > 0.3 * shape.width
+    if dip < 0.05 * shape.side and waistband:
         return "skirt"
-    return "dress" if shape.height > 0.85 * _DRESS_LENGTH * (right - left) else "tshirt"
+    return "dress" if shape.height > 0.95 * _DRESS_LENGTH * (right - left) else "tshirt"
 
 
 # ---- tops and dresses ----------------------------------------------------------------------------------------------
@@ -359,7 +258,8 @@ def _measure_top(shape: _Outline) -> _Measures:
     body = shape.mask.copy()
     for each in parts.values():
         body[each > 0] = 0
-    return anchors, limbs, {"body": body} | parts
+    parts["body"] = body
+    return anchors, limbs, parts
 
 
 def _sleeveless_armpits(shape: _Outline) -> dict[str, FloatArray]:
@@ -392,7 +292,8 @@ def _neck_point(top: FloatArray, shoulder: FloatArray, middle: float, sign: int)
     columns = np.arange(round(min(shoulder[0], inner)), round(max(shoulder[0], inner)) + 1)
     rows = top[columns]
     centre = float(top[round(inner)])
-    chord = np.interp(columns, *zip(*sorted([(float(shoulder[0]), float(shoulder[1])), (inner, centre)]), strict=True))
+    share = (columns - inner) / (float(shoulder[0]) - inner)
+    chord = centre + share * (float(shoulder[1]) - centre)
     above = as_float(chord - rows)
     hooded = centre < shoulder[1] - 0.5 * abs(shoulder[0] - middle)
     best = int(np.argmin(above) if hooded else np.argmax(above))
@@ -416,7 +317,7 @@ def _sleeves(shape: _Outline, anchors: dict[str, FloatArray]) -> tuple[dict[Part
     for side in sides:
         shoulder, armpit = anchors[f"shoulder_{side}"], anchors[f"armpit_{side}"]
         sleeve = _beyond_line(shape.mask, shoulder, armpit, outward=-1 if side == "left" else 1)
-        limb = limb_of(sleeve, (shoulder + armpit) / 2, float(np.linalg.norm(shoulder - armpit)))
+        limb = limb_of(sleeve, as_float((shoulder + armpit) / 2), float(np.linalg.norm(shoulder - armpit)))
         if limb is not None:
             parts[side], limbs[side] = sleeve, limb
     return parts, limbs
@@ -517,7 +418,8 @@ def _measure_legs(shape: _Outline) -> _Measures:
     body = shape.mask.copy()
     for each in parts.values():
         body[each > 0] = 0
-    return anchors, limbs, {"body": body} | parts
+    parts["body"] = body
+    return anchors, limbs, parts
 
 
 # ---- the neck opening ----------------------------------------------------------------------------------------------
@@ -575,7 +477,7 @@ class _Arcs:
         self.ends = top[columns]
         width = right - left
         between = top[columns[0] : columns[1] + 1]
-        back = float(np.max(between - np.linspace(*self.ends, len(between))))
+        back = float(np.max(between - np.linspace(float(self.ends[0]), float(self.ends[1]), len(between))))
         self.depths = np.arange(max(back, 0) + 0.02 * width, 1.1 * width, 1.0, dtype=np.float32)
 
     def at(self, u: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -71,7 +71,9 @@ def solve(garment: Garment, fit: Fit, *, stiffness: float = 0.02) -> dict[Part, 
     scale = fit.scale
     for part, grid in grids.items():
         first, second = grid.edges.T + start[part]
-        equations.differences(second, first, (wanted[part][grid.edges[:, 1]] - wanted[part][grid.edges[:, 0]]) / scale, 1.0)
+        equations.differences(
+            second, first, (wanted[part][grid.edges[:, 1]] - wanted[part][grid.edges[:, 0]]) / scale, 1.0
+        )
         equations.positions(np.arange(len(grid.points)) + start[part], wanted[part] / scale, stiffness)
     for part, grid in grids.items():
         if part != "body":
@@ -104,7 +106,7 @@ def paint(garment: Garment, part: Part, net: Net, shape: tuple[int, int]) -> Lay
     masks = np.dstack([_soft(garment.parts[part], garment.alpha, overlap=part != "body"), garment.inside])
     carried = cv2.remap(masks, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
     alpha = as_float(carried[..., 0]) / 255 * inside_net
-    return Layer(rgb, as_float(alpha), as_float(carried[..., 1]) / 255)
+    return Layer(rgb, as_float(alpha), as_float(carried[..., 1] / 255))
 
 
 def without_rim(rgb: RGBImage, alpha: GrayImage) -> RGBImage:
@@ -122,7 +124,8 @@ def _soft(mask: GrayImage, alpha: GrayImage, *, overlap: bool) -> GrayImage:
     reach = 0.012 * max(mask.shape)
     own = grow(mask, reach if overlap else 2.0)
     inner = cv2.GaussianBlur(cv2.erode(alpha, np.ones((3, 3), np.uint8)), (0, 0), 1.0)
-    return np.minimum(cv2.GaussianBlur(own, (0, 0), 1.0), inner)
+    soft: GrayImage = np.minimum(cv2.GaussianBlur(own, (0, 0), 1.0), inner)
+    return soft
 
 
 class _Grid:
@@ -225,7 +228,7 @@ class _Equations:
 
 def _inverse_map(net: Net, shape: tuple[int, int]) -> FloatArray:
     """HxWx2: the garment pixel that belongs to each pixel of the reduced photo; -1e4 where none does."""
-    target = net.target / _STEP - (_STEP - 1) / (2 * _STEP)
+    target = as_float(net.target / _STEP - (_STEP - 1) / (2 * _STEP))
     label = np.full(shape, -1, np.int32)
     corners = np.round(target[net.triangles] * 16).astype(np.int32)
     low, high = target[net.triangles].min(axis=1), target[net.triangles].max(axis=1)

@@ -21,7 +21,7 @@ from service.errors import (
     SeveralPeopleError,
     TurnedPersonError,
 )
-from utils import FloatArray, GrayImage, RGBImage, as_float, blur, shrink, smoothstep
+from utils import FloatArray, RGBImage, as_float, blur, shrink, smoothstep
 
 Side: TypeAlias = Literal["left", "right"]
 SIDES: tuple[Side, Side] = ("left", "right")
@@ -178,7 +178,7 @@ def silhouette(image_rgb: RGBImage, pose: BodyPose | None, masks: PersonMasks) -
     if pose is None:
         raise NoPersonError("Nobody was found in the photo. Use a photo of one person, standing, seen from the front.")
     everyone = masks(image_rgb)
-    own = everyone if pose.mask is None else (pose.mask + everyone) / 2
+    own = everyone if pose.mask is None else as_float((pose.mask + everyone) / 2)
     if pose.mask is not None:
         others = float(((everyone > 0.6) & (pose.mask < 0.2)).sum())
         if others > 0.25 * float((own > 0.5).sum()) or _far_apart(pose.boxes):
@@ -194,7 +194,7 @@ def _far_apart(boxes: FloatArray | None) -> bool:
     """Whether a second person was detected who is at least half as large as the first."""
     if boxes is None or len(boxes) < 2:
         return False
-    sizes = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    sizes = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
     apart = np.linalg.norm((boxes[1:, :2] + boxes[1:, 2:] - boxes[0, :2] - boxes[0, 2:]) / 2, axis=1)
     return bool(((sizes[1:] > 0.5 * sizes[0]) & (apart > 0.5 * sizes[0])).any())
 
@@ -208,7 +208,7 @@ def parse(image_rgb: RGBImage, body: Body, person: FloatArray) -> PersonParts:
     mask = shrink(person, size)
     zones = _Zones(body, scale, mask.shape)
     labels = _label(small, mask, zones)
-    guide = as_float(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)) / 255
+    guide = as_float(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY) / 255)
     lab = cv2.cvtColor(as_float(small) / 255, cv2.COLOR_RGB2LAB)
     bare = (labels["skin"] > 0.6) & (mask > 0.8)
     tone = as_float(np.median(lab[bare], axis=0)) if bare.sum() > 20 else None
@@ -258,10 +258,7 @@ def _label(rgb: RGBImage, person: FloatArray, zones: _Zones) -> dict[str, FloatA
     along, beside = zones.along, zones.beside
     inside = smoothstep((person - 0.3) / 0.4)
     forearms = np.maximum(
-        *(
-            zones.capsule(np.concatenate([zones.body.arm(side)[1:], zones.body.hand(side)[1:]]), 0.15)
-            for side in SIDES
-        )
+        *(zones.capsule(np.concatenate([zones.body.arm(side)[1:], zones.body.hand(side)[1:]]), 0.15) for side in SIDES)
     )
     arms, legs = zones.arms(0.2), zones.legs(0.28)
     trunk = smoothstep((0.75 - np.abs(beside)) / 0.2) * smoothstep((along + 0.3) / 0.1)
@@ -272,7 +269,9 @@ def _label(rgb: RGBImage, person: FloatArray, zones: _Zones) -> dict[str, FloatA
         "upper": np.maximum(trunk, np.maximum(arms, 0.02)) * smoothstep((1.3 - along) / 0.4) * (1 - head_zone),
         "lower": np.maximum(below, 0.02) * smoothstep((along - 0.68) / 0.4) * smoothstep((4.0 - along) / 0.5),
         "skin": np.maximum.reduce([arms, legs * smoothstep((along - 0.9) / 0.2), neck, 0.04 * trunk]) * (1 - head_zone),
-        "hair": np.maximum(head_zone, smoothstep((2.6 - zones.from_head) / 1.2) * smoothstep((0.5 - along) / 0.5) * 0.5),
+        "hair": np.maximum(
+            head_zone, smoothstep((2.6 - zones.from_head) / 1.2) * smoothstep((0.5 - along) / 0.5) * 0.5
+        ),
         "shoes": smoothstep((along - 2.3) / 0.3),
     }
     core = inside > 0.95
@@ -298,8 +297,10 @@ def _label(rgb: RGBImage, person: FloatArray, zones: _Zones) -> dict[str, FloatA
         posterior = {name: blur(as_float(score / total), 1.0) for name, score in scores.items()}
         for name, seeds in sure.items():
             grown = core & (posterior[name] > 0.9) & (prior[name] > 0.5)
-            likelihood[name] = _learn(codes, grown | seeds) + floor.get(name, 0) if grown.sum() > 50 else likelihood[name]
-    total = np.maximum(as_float(sum(posterior.values())), 1e-3)
+            likelihood[name] = (
+                _learn(codes, grown | seeds) + floor.get(name, 0) if grown.sum() > 50 else likelihood[name]
+            )
+    total = np.maximum(np.sum(list(posterior.values()), axis=0), 1e-3)
     shares = {name: as_float(each / total) * inside for name, each in posterior.items()}
     head = np.maximum(head_zone * inside, shares["hair"])
     skin = shares["skin"] * (1 - head)
@@ -308,7 +309,7 @@ def _label(rgb: RGBImage, person: FloatArray, zones: _Zones) -> dict[str, FloatA
         "skin": as_float(skin),
         "arms": as_float(skin * smoothstep(zones.arms(0.15) * 2) * (1 - neck * (np.abs(beside) < 0.3))),
         "upper": as_float(shares["upper"] * (1 - head)),
-        "lower": as_float(np.maximum(shares["lower"], shares["shoes"])),
+        "lower": as_float(shares["lower"]),
     }
 
 

@@ -11,7 +11,7 @@ from body_fit import Fit
 from body_pose import Joint
 from garment_anchors import Garment, Part
 from garment_warp import Layer
-from person_parts import SIDES, Body, PersonParts
+from person_parts import SIDES, Body, PersonParts, Side
 from utils import FloatArray, GrayImage, RGBImage, as_float, blur, shrink, smoothstep
 
 _FILL_STEP = 4  # photo pixels per pixel of the filled copies
@@ -74,7 +74,10 @@ def compose(
     base = as_float(photo)
     removed = np.zeros(photo.shape[:2], np.float32)
     if look.repair:
-        base, removed = scene.without_old_garment(garment_alpha, soft=not look.preserve_background, seed=look.seed)
+        base, removed = scene.without_old_garment(
+            garment_alpha, before["body"], soft=not look.preserve_background, seed=look.seed
+        )
+    base = scene.with_closed_armpits(base, garment_alpha, layers, before["body"]) if look.repair else base
     light = scene.light(folds=look.folds) if look.shading else None
     out = base
     order: list[Part] = [part for part in ("body", "left", "right") if part in alphas]
@@ -88,7 +91,9 @@ def compose(
         alpha = alphas[part][..., None]
         out = out * (1 - alpha) + colours * alpha
     if look.shadows:
-        out = _shaded_below(out, garment_alpha, as_float(np.maximum(parts.skin, parts.lower) * (1 - parts.head)), body.unit)
+        out = _shaded_below(
+            out, garment_alpha, as_float(np.maximum(parts.skin, parts.lower) * (1 - parts.head)), body.unit
+        )
     changed = (garment_alpha > 1 / 255) | (removed > 1 / 255)
     if look.shadows:
         changed |= np.abs(out - photo).max(axis=2) >= 0.5
@@ -118,16 +123,18 @@ class _Scene:
 
     def free_arms(self) -> dict[Side, FloatArray]:
         """The lines along what is bare of both arms."""
-        if self.garment.kind in ("top", "dress"):
+        if self.garment.kind in ("top", "dress") and self.garment.limbs:
             return self.fit.bare
-        return {side: np.concatenate([self.body.arm(side), self.body.hand(side)[1:]]) for side in SIDES}
+        arms = {side: np.concatenate([self.body.arm(side), self.body.hand(side)[1:]]) for side in SIDES}
+        # A strap lies over the shoulder.
+        return {side: np.concatenate([arm[:1] * 0.6 + arm[1:2] * 0.4, arm[1:]]) for side, arm in arms.items()}
 
     def along(self, line: FloatArray, radius: float) -> FloatArray:
         """1 within `radius` shoulder widths of a line, with a soft edge."""
         canvas = np.zeros(self.photo.shape[:2], np.uint8)
         width = max(1, round(2 * radius * self.body.unit))
         cv2.polylines(canvas, [np.round(np.clip(line, -9999, 9999)).astype(np.int32)], False, 255, width)
-        return as_float(cv2.GaussianBlur(canvas, (0, 0), max(1.0, 0.015 * self.body.unit))) / 255
+        return as_float(cv2.GaussianBlur(canvas, (0, 0), max(1.0, 0.007 * self.body.unit)) / 255)
 
     def face(self) -> GrayImage:
         """255 in the ellipse of eyes, nose and mouth with chin and cheeks, where it lies in the head's mask."""
@@ -140,7 +147,7 @@ class _Scene:
         half_height = 0.75 * float(np.linalg.norm(down))
         angle = float(np.degrees(np.arctan2(down[0], down[1])))
         axes = (max(1, round(half_width)), max(1, round(half_height)))
-        cv2.ellipse(mask, _pixel(centre), axes, -angle, 0, 360, 255, -1)
+        cv2.ellipse(mask, _pixel(as_float(centre)), axes, -angle, 0, 360, 255, -1)
         mask[self.parts.head < 0.5] = 0
         return mask
 
@@ -151,7 +158,7 @@ class _Scene:
         return smoothstep((self.row - row) / 0.04)
 
     def without_old_garment(
-        self, covered: FloatArray, *, soft: bool, seed: int
+        self, covered: FloatArray, front: FloatArray, *, soft: bool, seed: int
     ) -> tuple[FloatArray, FloatArray]:
         """The photo with skin, background or the other garment where the old one looks out, and how much each pixel was
         replaced. `soft` also blends a rim of background around it."""
@@ -162,7 +169,7 @@ class _Scene:
             clear = 1 - self.along(self.fit.bare[side], 0.17)
             old = np.maximum(old, self.parts.skin * self.along(line, 0.26) * clear)
         old = _spread(old, (0.04 if soft else 0.02) * unit)
-        old = as_float(old * (1 - self.parts.head))
+        old = as_float(old * (1 - front))
         removed = as_float(old * (1 - covered))
         removed[removed < 0.04] = 0
         if not removed.any():
@@ -185,11 +192,32 @@ class _Scene:
         full = full + self._grain(seed)[..., None]
         return as_float(self.photo + removed[..., None] * (full - self.photo)), removed
 
+    def with_closed_armpits(
+        self, base: FloatArray, covered: FloatArray, layers: dict[Part, Layer], front: FloatArray
+    ) -> FloatArray:
+        """Narrow gaps between sleeve and trunk inside the silhouette, filled with the cloth's colour in the shade."""
+        if self.garment.kind not in ("top", "dress") or len(layers) < 2:
+            return base
+        step = _FILL_STEP
+        size = (max(1, covered.shape[1] // step), max(1, covered.shape[0] // step))
+        cloth = shrink(covered, size)
+        reach = 2 * max(1, round(0.06 * self.body.unit / step)) + 1
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+        gap = np.clip(cv2.morphologyEx(cloth, cv2.MORPH_CLOSE, disc) - cloth, 0, 1)
+        gap = cv2.resize(cv2.GaussianBlur(gap, (0, 0), 1), covered.shape[::-1])
+        gap = as_float(gap * smoothstep(self.parts.person * 4 - 2) * (1 - front) * smoothstep((self.row - 0.15) / 0.1))
+        body = layers["body"]
+        colours = _fill(as_float(shrink(body.rgb, size)), _eroded(shrink(body.alpha, size), 1))
+        shade = cv2.resize(colours, covered.shape[::-1]) * 0.55
+        return as_float(base + gap[..., None] * (shade - base))
+
     def light(self, *, folds: bool) -> FloatArray:
         """HxW factor: how the photo's light and the old garment's broad folds shade the new one."""
         gray = as_float(cv2.cvtColor(self.photo, cv2.COLOR_RGB2GRAY)) + 1
         # One garment's shades: below a top lie trousers of another colour, and so does a dress's lower half.
-        worn = np.clip((self.parts.lower if self.garment.kind in ("legs", "skirt") else self.parts.upper) * 1.5 - 0.5, 0, 1)
+        worn = np.clip(
+            (self.parts.lower if self.garment.kind in ("legs", "skirt") else self.parts.upper) * 1.5 - 0.5, 0, 1
+        )
         inside = worn > 0.9
         if inside.sum() < 100:
             return np.ones_like(gray)

@@ -15,7 +15,8 @@ import numpy as np
 
 from body_fit import Fit, fit
 from body_pose import BodyPose, Joint
-from garment_anchors import Garment, GarmentType, Part, cut_out, measure
+from garment_anchors import Garment, GarmentType, Part, measure
+from garment_cutout import cut_out
 from garment_warp import Layer, Net, paint, solve
 from person_parts import Body, PersonMasks, PersonParts, parse, silhouette
 from service.errors import CancelledError, PersonTooSmallError, WornGarmentError
@@ -36,8 +37,8 @@ class TryOnOptions:
     """What a caller may ask for.
 
     realism_level: 1 lays the garment in, behind head, hair, hands and bare arms, and leaves the old one where it looks
-    out; 2 also paints the old garment over, with skin, background or what is worn below it; 3 also gives the new one the
-    photo's light; 4 also draws the shadows of arms, sleeves, collar and hem; 5 also presses the worn garment's folds
+    out. 2 also paints the old one over, with skin, background or what is worn below it. 3 also gives the new one the
+    photo's light. 4 also draws the shadows of arms, sleeves, collar and hem. 5 also presses the worn garment's folds
     through the new one.
     preserve_face: the face's pixels stay bit for bit, and the garment stays below the chin. If false, a high collar or
     a hood's edge may lie over the chin.
@@ -228,9 +229,7 @@ def _working_copy(image_rgb: RGBImage, longest: int) -> RGBImage:
     return image_rgb if scale >= 1 else shrink(image_rgb, (round(width * scale), round(height * scale)))
 
 
-def _product(
-    garment_rgb: RGBImage, alpha: GrayImage | None, longest: int
-) -> tuple[RGBImage, GrayImage | None]:
+def _product(garment_rgb: RGBImage, alpha: GrayImage | None, longest: int) -> tuple[RGBImage, GrayImage | None]:
     height, width = garment_rgb.shape[:2]
     scale = min(1.0, longest / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -320,7 +319,7 @@ def _warnings(body: Body, best: _Result) -> list[str]:
 
 def _debug(person: _Person, best: _Result, shape: tuple[int, ...]) -> Debug:
     def gray(mask: FloatArray) -> GrayImage:
-        return np.clip(mask * 255 + 0.5, 0, 255).astype(np.uint8)
+        return np.round(mask * 255).astype(np.uint8)
 
     parts = person.parts
     warped = np.zeros_like(person.photo)

@@ -91,7 +91,7 @@ def assess(
         "sim": _similarity_residual(garment, anchors, body.unit),
         "redet": _outline_distance(warped, fit, body.unit),
         "fold": float(folded[0] / max(folded[1], 1e-6)),
-        "rough": _roughness(warped, fit.scale, garment) / _roughness(as_float(garment.alpha) / 255, 1.0, garment),
+        "rough": _roughness(warped, fit.scale, garment) / _roughness(as_float(garment.alpha / 255), 1.0, garment),
         "residue": _residue(photo, parts, garment, result, area),
         "invented": float(result.removed.sum()) / area,
         "aspect": _aspect(nets["body"]),
@@ -112,6 +112,7 @@ def grade(terms: dict[str, float]) -> Quality:
 
 def _trunk(garment: Garment, fit: Fit, body: Body, shape: tuple[int, ...]) -> GrayImage:
     """255 in what the garment's trunk must cover: between shoulders (or waist) and hem, a tenth within its sides."""
+    names: tuple[str, ...]
     if garment.kind in ("top", "dress"):
         names = ("shoulder_left", "armpit_left", "hem_left", "hem_right", "armpit_right", "shoulder_right")
     elif garment.kind == "skirt":
@@ -196,6 +197,8 @@ def _residue(photo: RGBImage, parts: PersonParts, garment: Garment, result: Comp
 def _aspect(net: Net) -> float:
     """How much more the trunk is stretched across than down, by its best affine map."""
     source = net.source - net.source.mean(axis=0)
-    affine = np.linalg.lstsq(source.astype(np.float64), (net.target - net.target.mean(axis=0)).astype(np.float64), rcond=None)[0]
-    across, down = np.linalg.norm(affine[0]), np.linalg.norm(affine[1])
-    return float(abs(np.log(max(across, 1e-6) / max(down, 1e-6))))
+    affine = np.linalg.lstsq(
+        source.astype(np.float64), (net.target - net.target.mean(axis=0)).astype(np.float64), rcond=None
+    )[0]
+    across, down = (max(float(np.linalg.norm(row)), 1e-6) for row in affine)
+    return float(abs(np.log(across / down)))
