@@ -130,6 +130,23 @@ def test_compose_file_is_valid() -> None:
     assert set(json.loads(shown.stdout)["services"]) == services
 
 
+def promtool(*arguments: str, scraped: str = "") -> None:
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool is not installed (Debian's package prometheus)")
+    checked = subprocess.run([program, *arguments], input=scraped, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_prometheus_takes_its_configuration() -> None:
+    promtool("check", "config", str(DEPLOY / "prometheus.yml"))
+
+
+def test_prometheus_finds_no_fault_with_a_scrape(client: TestClient, photo: bytes) -> None:
+    client.post("/detect-face", files={"file": photo}, headers={"Authorization": f"Bearer {KEY}"})
+    promtool("check", "metrics", scraped=client.get("/metrics").text)
+
+
 def test_what_compose_mounts_is_there() -> None:
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     mounted = [volume.split(":")[0] for each in services.values() for volume in each.get("volumes", [])]
