@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 
 import face_geometry as geometry
-from face_crops import similarity_2d, warp_area
-from face_points import ARCFACE_POINTS
+from face_points import arcface_crop
 from service.errors import ModelUnavailableError
+from service.model_store import locate_pack
 from utils import AnyArray, FloatArray, RGBImage
 
 LABELS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
@@ -97,10 +97,25 @@ def _between(value: float, low: float, high: float) -> float:
     return float(np.clip((value - low) / (high - low), 0, 1))
 
 
-class ExpressionModel:
-    """An ONNX classifier of seven expressions: 1x3x112x112 aligned RGB in -1..1 to 1x7 scores. Thread-safe.
+PROFILE = "facial_expression"
+"""The model's name in models.toml and its folder's in MODELS_DIR."""
+_HOW_TO_GET = f"Remove its folder and get it again with `python main.py models pull {PROFILE}`."
 
-    It runs on one CPU core, 5 ms a face: too little for a GPU or for threads of its own to gain anything.
+
+def load_expression_model(models_dir: Path) -> ExpressionModel | None:
+    """The installed expression model; None where there is none.
+
+    Raises:
+        ModelUnavailableError: what is installed is broken or another kind of model.
+    """
+    folder = locate_pack(PROFILE, models_dir)
+    return None if folder is None else ExpressionModel(min(folder.glob("*.onnx")))
+
+
+class ExpressionModel:
+    """An ONNX classifier of seven expressions: 1x3x112x112 RGB in -1..1, aligned as for ArcFace, to 1x7 scores.
+
+    Thread-safe. It runs on one CPU core in some 5 ms a face: too little for a GPU or more threads to gain anything.
     """
 
     def __init__(self, file: Path) -> None:
@@ -120,9 +135,9 @@ class ExpressionModel:
             self._input = self._session.get_inputs()[0].name
             scores = self._scores(np.zeros((_INPUT_PX, _INPUT_PX, 3), np.uint8))
         except Exception as error:  # onnxruntime's own exceptions share no base below Exception
-            raise ModelUnavailableError(f"{file} can't be used as an expression model. Get it again.") from error
+            raise ModelUnavailableError(f"{file} can't be run as an expression model. {_HOW_TO_GET}") from error
         if scores.shape != (len(LABELS),):
-            raise ModelUnavailableError(f"{file} gives {scores.size} scores; an expression model gives {len(LABELS)}.")
+            raise ModelUnavailableError(f"{file} gives {scores.size} scores instead of {len(LABELS)}. {_HOW_TO_GET}")
 
     def emotions(self, image_rgb: RGBImage, kps: FloatArray) -> Mapping[str, float]:
         """Probability of each label; they sum to 1.
@@ -130,8 +145,11 @@ class ExpressionModel:
         Args:
             image_rgb: HxWx3 uint8.
             kps: (5, 2) left eye, right eye, nose, left and right mouth corner as seen in the image.
+
+        Raises:
+            InvalidValueError: the points don't span a face.
         """
-        crop = warp_area(image_rgb, similarity_2d(kps, ARCFACE_POINTS), _INPUT_PX)
+        crop = arcface_crop(image_rgb, kps, _INPUT_PX)
         return dict(zip(LABELS, _probabilities(self._scores(crop)).tolist(), strict=True))
 
     def _scores(self, crop_rgb: RGBImage) -> FloatArray:

@@ -110,6 +110,7 @@ async def get_recognition(state: StateDep) -> FaceRecognition:
         state.landmarks,
         max_pixels=settings.max_pixels,
         det_threshold=settings.face_det_thresh,
+        expression_model=state.expression_model,
     )
 
 

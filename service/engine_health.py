@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from facial_expression import PROFILE
 from service.recognition import why_no_recogniser
 
 if TYPE_CHECKING:
@@ -33,9 +34,19 @@ def engines_of(state: State) -> dict[str, EngineHealth]:
         "face_detector": EngineHealth("ready", detector.engine, detector.provider),
         "face_recognizer": _recognizer(state),
         "face_landmarks": EngineHealth("ready", "mediapipe", "XNNPACK CPU"),
+        "facial_expression": _expression_model(state),
         "illustration_styler": EngineHealth("ready", "classic", "CPU"),
         "image_model": _image_model(state),
     }
+
+
+def _expression_model(state: State) -> EngineHealth:
+    if state.expression_model is not None:
+        return EngineHealth("ready", state.expression_model.name, "CPUExecutionProvider")
+    how = f"Get it with `{state.models.how_to_get(PROFILE)}` and start the service again."
+    return EngineHealth(
+        "missing", None, None, f"Without the expression model four measures of the mesh stand in. {how}"
+    )
 
 
 def _recognizer(state: State) -> EngineHealth:

@@ -17,6 +17,7 @@ from face_analysis import FaceAnalysis, analyze_face
 from face_detector import Face, FaceDetector, Recogniser, sight
 from face_landmarks import FaceLandmarks
 from face_matching import FaceChoice, choose_face
+from facial_expression import ExpressionModel
 from service.base64_picture import decode_base64
 from service.errors import FaceNotFoundError, InvalidValueError
 from service.image_io import decode_image
@@ -90,9 +91,11 @@ class FaceRecognition:
         *,
         max_pixels: int,
         det_threshold: float,
+        expression_model: ExpressionModel | None,
     ) -> None:
         self.detector = detector
         self.landmarks = landmarks
+        self.expression_model = expression_model
         self.max_pixels = max_pixels
         self.det_threshold = det_threshold
 
@@ -169,7 +172,9 @@ class FaceRecognition:
             with clock.stage("mesh"):
                 mesh = face.mesh or self.landmarks.mesh(seen.rgb, face.kps)
             with clock.stage("analyze"):
-                analyses[index] = analyze_face(seen.rgb, mesh, face.bbox, scale=seen.scale)
+                analyses[index] = analyze_face(
+                    seen.rgb, mesh, face.bbox, scale=seen.scale, expression_model=self.expression_model
+                )
         return analyses
 
 

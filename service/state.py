@@ -15,6 +15,7 @@ import structlog
 from config import Settings
 from face_detector import FaceDetector, load_face_detector
 from face_landmarks import FaceLandmarks
+from facial_expression import ExpressionModel, load_expression_model
 from personalizer import Personalizer
 from service.accounts import Accounts
 from service.contours import Contourer
@@ -58,6 +59,7 @@ class State:
     models: ModelStore
     landmarks: FaceLandmarks
     detector: FaceDetector
+    expression_model: ExpressionModel | None
     personalizer: Personalizer
     image_model: ImageModel
     limiter: RateLimiter
@@ -150,7 +152,7 @@ async def _build(
         await asyncio.to_thread(templates.adopt_pictures)
     except ServiceError as error:
         raise StartError(f"The templates can't be listed: {error.message}") from error
-    landmarks, detector = await asyncio.to_thread(_load_engines, settings)
+    landmarks, detector, expression_model = await asyncio.to_thread(_load_engines, settings)
     pool = InferencePool(max_workers=settings.max_workers, max_queue=settings.max_queue)
     return State(
         settings=settings,
@@ -160,6 +162,7 @@ async def _build(
         models=ModelStore(settings.models_dir),
         landmarks=landmarks,
         detector=detector,
+        expression_model=expression_model,
         personalizer=Personalizer(detector=detector, landmarks=landmarks, threads=settings.max_workers),
         image_model=_image_model(settings, pool),
         limiter=limiter,
@@ -198,7 +201,7 @@ def _image_model(settings: Settings, pool: InferencePool) -> ImageModel:
     )
 
 
-def _load_engines(settings: Settings) -> tuple[FaceLandmarks, FaceDetector]:
+def _load_engines(settings: Settings) -> tuple[FaceLandmarks, FaceDetector, ExpressionModel | None]:
     landmarks = FaceLandmarks(pool_size=settings.max_workers)
     try:
         detector = load_face_detector(
@@ -211,10 +214,11 @@ def _load_engines(settings: Settings) -> tuple[FaceLandmarks, FaceDetector]:
             threads=settings.cores,
             match_threshold=settings.face_match_threshold,
         )
+        expression_model = load_expression_model(settings.models_dir)
     except ServiceError as error:
         raise StartError(error.message) from error
     landmarks.warm_up()
-    return landmarks, detector
+    return landmarks, detector, expression_model
 
 
 async def _sweep_regularly(state: State) -> None:

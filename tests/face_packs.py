@@ -225,3 +225,29 @@ def _model(nodes: list[Any], shape: list[Any], outputs: list[Any], *, name: str 
 
 def _tensor(values: Any) -> onnx.TensorProto:
     return numpy_helper.from_array(np.asarray(values, np.float32))
+
+
+def write_expression_model(folder: Path, *, softmax: bool = False, labels: int = 7) -> Path:
+    """The real model's signature; the score of label i is the mean red of the crop's column i of seven."""
+    width = 112 // 7
+    nodes = [
+        helper.make_node("Slice", ["data", "first", "second", "axis"], ["red"]),
+        helper.make_node("AveragePool", ["red"], ["columns"], kernel_shape=[112, width], strides=[112, width]),
+        helper.make_node("Reshape", ["columns", "row"], ["means"]),
+        helper.make_node("Slice", ["means", "first", "count", "axis"], ["some"]),
+        helper.make_node("Softmax" if softmax else "Identity", ["some"], ["label"]),
+    ]
+    constants = {"first": [0], "second": [1], "axis": [1], "row": [1, 7], "count": [labels]}
+    graph = helper.make_graph(
+        nodes,
+        "expressions",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, 112, 112])],
+        [helper.make_tensor_value_info("label", TensorProto.FLOAT, [1, labels])],
+        [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    onnx.checker.check_model(model)
+    file = folder / "columns.onnx"
+    onnx.save(model, file)
+    return file

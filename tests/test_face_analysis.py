@@ -19,8 +19,9 @@ from face_landmarks import FaceLandmarks, FaceMesh
 from face_quality import Quality
 from face_regions import longer_side
 from facial_expression import LABELS, ExpressionModel
+from tests.face_packs import write_expression_model
 from tests.heads import SIZE, as_mesh, flattened, lit_sideways, painted, posed, relit, resized
-from tests.test_facial_expression import corner_model, speaking
+from tests.test_facial_expression import speaking
 from utils import FloatArray, RGBImage
 
 SHARED = Path(os.environ.get("SHARED_DATA_DIR", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -167,7 +168,7 @@ def test_the_mesh_speaks_only_where_no_model_does(tmp_path: Path) -> None:
     assert (by_mesh.dominant, by_mesh.method, by_mesh.model) == ("smiling", "mesh", None)
     assert by_mesh.emotions is None
     assert by_mesh.confidence is None
-    model = ExpressionModel(corner_model(tmp_path))
+    model = ExpressionModel(write_expression_model(tmp_path))
     found = analysis_of(smile, expression_model=model)
     assert_every_gap_has_a_reason(found)
     assert not found.unavailable
@@ -181,7 +182,7 @@ def test_the_mesh_speaks_only_where_no_model_does(tmp_path: Path) -> None:
 
 
 def test_a_model_speaks_of_a_face_that_the_mesh_cannot_measure(tmp_path: Path) -> None:
-    found = analysis_of(posed(yaw=50), expression_model=ExpressionModel(corner_model(tmp_path)))
+    found = analysis_of(posed(yaw=50), expression_model=ExpressionModel(write_expression_model(tmp_path)))
     assert_every_gap_has_a_reason(found)
     assert found.expression.dominant in LABELS
     assert found.expression.smile is None

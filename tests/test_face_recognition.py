@@ -19,6 +19,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from starlette.types import Message
 
+from facial_expression import LABELS, PROFILE
 from main import create_app
 from routes import face_analysis_models, face_recognition_models, face_recognition_requests
 from service import recognition
@@ -26,7 +27,7 @@ from service.image_io import decode_image
 from service.inference_pool import InferencePool
 from service.recognition import PHOTO_SIDE_PX
 from tests.conftest import encoded, settings_in
-from tests.face_packs import EMBEDDING_SIZE, picture_of_squares, write_pack
+from tests.face_packs import EMBEDDING_SIZE, picture_of_squares, write_expression_model, write_pack
 
 API = "/api/v1"
 LARGE, SMALL = (160, 160), (480, 320)
@@ -245,6 +246,31 @@ def test_analysis_has_what_the_face_pack_gives(client: TestClient) -> None:
     assert (body["age"], body["gender"]) == (31, "M")
     assert body["embedding"] == extract(client, FACE)["embedding"]
     assert body["landmarks_68"] is None  # a white square is no face to the mesh
+
+
+def test_an_installed_expression_model_names_the_expression(tmp_path: Path, photo: bytes) -> None:
+    folder = tmp_path / "models" / PROFILE
+    folder.mkdir(parents=True)
+    write_expression_model(folder)
+    with TestClient(create_app(settings_in(tmp_path))) as own_client:
+        health = own_client.get("/health").json()["models"]["facial_expression"]
+        body = post(own_client, "analyze-face-advanced", photo).json()
+    assert (health["state"], health["engine"], health["reason"]) == ("ready", "columns", None)
+    expression = body["expression"]
+    assert (expression["method"], expression["model"]) == ("model", "columns")
+    assert set(expression["emotions"]) == set(LABELS)
+    assert sum(expression["emotions"].values()) == pytest.approx(1, abs=1e-3)
+    likeliest = max(expression["emotions"], key=expression["emotions"].__getitem__)
+    assert (expression["dominant"], expression["confidence"]) == (likeliest, expression["emotions"][likeliest])
+    assert expression["smile"] > 0.5
+    assert not any(name.startswith("expression") for name in body["unavailable"])
+
+
+def test_a_missing_expression_model_says_how_to_get_it(app_client: TestClient, photo: bytes) -> None:
+    health = app_client.get("/health").json()["models"]["facial_expression"]
+    assert health["state"] == "missing"
+    assert "models pull facial_expression" in health["reason"]
+    assert post(app_client, "analyze-face-advanced", photo).json()["expression"]["emotions"] is None
 
 
 def test_analysis_of_a_reduced_jpeg_has_points_in_its_own_pixels(app_client: TestClient, photo: bytes) -> None:

@@ -8,13 +8,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 import face_geometry as geometry
-from facial_expression import LABELS, ExpressionModel, MeshExpression, mesh_expression
+from face_points import ARCFACE_POINTS
+from facial_expression import (
+    LABELS,
+    PROFILE,
+    ExpressionModel,
+    MeshExpression,
+    load_expression_model,
+    mesh_expression,
+)
 from service.errors import ModelUnavailableError
+from tests.face_packs import write_expression_model
 from tests.heads import posed
 from utils import FloatArray, RGBImage
 
@@ -115,50 +122,19 @@ def test_words_are_used_for_a_smile_and_for_rest_only() -> None:
 # ---- the model
 
 
-def corner_model(folder: Path, *, softmax: bool = False, labels: int = len(LABELS)) -> Path:
-    """The real model's signature; the score of label i is the mean red of the crop's column i of seven."""
-    width = 112 // 7
-    nodes = [
-        helper.make_node("Slice", ["data", "first", "second", "axis"], ["red"]),
-        helper.make_node("AveragePool", ["red"], ["columns"], kernel_shape=[112, width], strides=[112, width]),
-        helper.make_node("Reshape", ["columns", "row"], ["means"]),
-        helper.make_node("Slice", ["means", "first", "count", "axis"], ["some"]),
-        helper.make_node("Softmax" if softmax else "Identity", ["some"], ["label"]),
-    ]
-    constants = {"first": [0], "second": [1], "axis": [1], "row": [1, 7], "count": [labels]}
-    graph = helper.make_graph(
-        nodes,
-        "expressions",
-        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, 112, 112])],
-        [helper.make_tensor_value_info("label", TensorProto.FLOAT, [1, labels])],
-        [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
-    model.ir_version = 8
-    onnx.checker.check_model(model)
-    file = folder / "columns.onnx"
-    onnx.save(model, file)
-    return file
-
-
-ARCFACE = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
-)
-
-
 def striped(label: int, *, degrees: float = 0, zoom: float = 1) -> tuple[RGBImage, FloatArray]:
     """A picture whose aligned crop is red in one column of seven; and its face's five points."""
     crop = np.zeros((112, 112, 3), np.uint8)
     crop[:, 16 * label : 16 * label + 16, 0] = 255
     to_picture = cv2.getRotationMatrix2D((56, 56), degrees, zoom)
     to_picture[:, 2] += [250, 200]
-    return cv2.warpAffine(crop, to_picture, (700, 600)), cv2.transform(ARCFACE[None], to_picture)[0]
+    return cv2.warpAffine(crop, to_picture, (700, 600)), cv2.transform(ARCFACE_POINTS[None], to_picture)[0]
 
 
 @pytest.mark.parametrize("label", range(len(LABELS)))
 @pytest.mark.parametrize(("degrees", "zoom"), [(0, 1), (40, 1), (-90, 2.5), (180, 3)])
 def test_the_model_sees_the_aligned_face(tmp_path: Path, label: int, degrees: float, zoom: float) -> None:
-    emotions = ExpressionModel(corner_model(tmp_path)).emotions(*striped(label, degrees=degrees, zoom=zoom))
+    emotions = ExpressionModel(write_expression_model(tmp_path)).emotions(*striped(label, degrees=degrees, zoom=zoom))
     assert list(emotions) == list(LABELS)
     assert max(emotions, key=emotions.__getitem__) == LABELS[label]
     assert sum(emotions.values()) == pytest.approx(1)
@@ -167,12 +143,12 @@ def test_the_model_sees_the_aligned_face(tmp_path: Path, label: int, degrees: fl
 
 
 def test_probabilities_stay_as_they_are_where_the_model_gives_them(tmp_path: Path) -> None:
-    emotions = ExpressionModel(corner_model(tmp_path, softmax=True)).emotions(*striped(3))
+    emotions = ExpressionModel(write_expression_model(tmp_path, softmax=True)).emotions(*striped(3))
     assert emotions["happy"] == pytest.approx(np.e / (np.e + 6 / np.e), abs=0.03)
 
 
 def test_the_model_serves_many_threads(tmp_path: Path) -> None:
-    model = ExpressionModel(corner_model(tmp_path))
+    model = ExpressionModel(write_expression_model(tmp_path))
     labels = [i % len(LABELS) for i in range(64)]
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda label: model.emotions(*striped(label)), labels))
@@ -185,6 +161,19 @@ def test_a_file_that_is_no_expression_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailableError, match=r"broken\.onnx"):
         ExpressionModel(broken)
     with pytest.raises(ModelUnavailableError, match="3 scores"):
-        ExpressionModel(corner_model(tmp_path, labels=3))
+        ExpressionModel(write_expression_model(tmp_path, labels=3))
     with pytest.raises(ModelUnavailableError):
         ExpressionModel(tmp_path / "missing.onnx")
+
+
+def test_the_installed_model_is_found_in_its_folder(tmp_path: Path) -> None:
+    assert load_expression_model(tmp_path) is None
+    folder = tmp_path / PROFILE
+    folder.mkdir()
+    write_expression_model(folder)
+    model = load_expression_model(tmp_path)
+    assert model is not None
+    assert model.name == "columns"
+    (folder / "columns.onnx").write_bytes(b"half a download")
+    with pytest.raises(ModelUnavailableError, match=f"models pull {PROFILE}"):
+        load_expression_model(tmp_path)

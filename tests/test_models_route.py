@@ -40,6 +40,10 @@ def test_every_model_says_whether_it_is_installed_its_licence_and_how_to_get_it(
     assert free["licence"] == "YuNet: MIT; SFace: Apache-2.0"
     assert (free["dimension"], free["threshold"]) == (128, 0.363)
     assert "LFW" in free["threshold_source"]
+    expression = models["facial_expression"]
+    assert (expression["kind"], expression["bytes"]) == ("expression model", 4_791_892)
+    assert expression["licence"].startswith("Apache-2.0")
+    assert expression["how_to_get"] == "python main.py models pull facial_expression"
     own = models["built"]
     assert own["threshold"] is None
     assert "FACE_MATCH_THRESHOLD" in own["threshold_source"]
