@@ -72,10 +72,12 @@ class WebhookSender:
         key: bytes,
         allow_private: bool,
         retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S,
+        poll_s: float = POLL_S,
     ) -> None:
         self._store = store
         self._key = key
         self._retry_delays_s = retry_delays_s
+        self._poll_s = poll_s
         self._client = httpx.AsyncClient(
             transport=GuardedTransport(allow_private=allow_private), timeout=TIMEOUT_S, trust_env=False
         )
@@ -115,7 +117,7 @@ class WebhookSender:
                 continue
             self._free.release()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_S)
+                await asyncio.wait_for(self._wake.wait(), self._poll_s)
 
     async def _deliver(self, job: Job) -> None:
         try:

@@ -87,7 +87,7 @@ def deliver(jobs: Jobs, url: str, *, until: Callable[[Job], bool], allow_private
 
     async def run() -> Job:
         sender = WebhookSender(
-            jobs.store, key=webhook_key(SECRET), allow_private=allow_private, retry_delays_s=DELAYS_S
+            jobs.store, key=webhook_key(SECRET), allow_private=allow_private, retry_delays_s=DELAYS_S, poll_s=0.05
         )
         jobs.on_finished = sender.poke
         try:
