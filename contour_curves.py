@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from contour_geometry import Points, bernstein
+from contour_geometry import Points, bernstein, consecutive
 from utils import AnyArray
 
 Curve: TypeAlias = NDArray[np.float64]
@@ -59,7 +59,8 @@ def fit_curves(lines: Sequence[Points], sharp: Points, *, tolerance: float, reac
     pieces, starts = _fit(track, begin, end, leaving, arriving, tolerance)
     order = np.argsort(starts, kind="stable")
     curves = np.stack([pieces[order].real, pieces[order].imag], axis=-1)
-    return np.split(curves, np.searchsorted(starts[order], track.first[1:]))
+    bounds = np.searchsorted(starts[order], np.append(track.first, len(track.points)))
+    return consecutive(curves, np.diff(bounds).tolist())
 
 
 def signed_area(ring: Curve) -> float:
@@ -160,10 +161,14 @@ def _unit(vectors: Complex) -> Complex:
 
 def _pass_through(track: _Track, begin: AnyArray, end: AnyArray, leaving: Complex, arriving: Complex) -> None:
     """Gives lines that pass through a common end without a bend a common tangent; changes both arrays of directions."""
+    is_end = np.zeros(len(track.points), bool)
+    is_end[track.first] = is_end[track.last] = True
+    is_end &= ~track.sharp
     meeting: dict[complex, list[tuple[Complex, int]]] = {}
-    for index, ends, directions in ((begin, track.first, leaving), (end, track.last, arriving)):
-        for number in np.flatnonzero(np.isin(index, ends) & ~track.sharp[index]).tolist():
-            meeting.setdefault(complex(track.points[index[number]]), []).append((directions, number))
+    for index, directions in ((begin, leaving), (end, arriving)):
+        numbers = np.flatnonzero(is_end[index])
+        for number, place in zip(numbers.tolist(), track.points[index[numbers]].tolist(), strict=True):
+            meeting.setdefault(place, []).append((directions, number))
     for met in meeting.values():
         while len(met) > 1:
             pairs = combinations(range(len(met)), 2)

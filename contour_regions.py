@@ -20,7 +20,7 @@ import shapely
 from numpy.typing import NDArray
 
 from contour_curves import Curve, fit_curves, flatten, signed_area
-from contour_geometry import Points, Similarity, apply, mesh_zones
+from contour_geometry import Points, Similarity, apply, consecutive, mesh_zones
 from contour_tracing import shared_borders
 from face_parsing_map import FACE_PARTS, Part, PartMap
 from utils import AnyArray
@@ -169,7 +169,7 @@ def _on_canvas(curves: list[Curve], clip: shapely.Polygon, alignment: Similarity
     x1, y1, x2, y2 = shapely.bounds(clip)
     inside = np.clip(np.concatenate(curves), [x1, y1], [x2, y2])
     placed = np.clip(apply(alignment.matrix, inside), 0, [alignment.width, alignment.height])
-    return np.split(np.round(placed, _DIGITS), np.cumsum([len(curve) for curve in curves])[:-1])
+    return consecutive(np.round(placed, _DIGITS), [len(curve) for curve in curves])
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,9 +326,9 @@ def _draw(lines: Sequence[shapely.Geometry]) -> _Drawing:
 
 def _step_keys(start: Points, end: Points) -> NDArray[np.uint64]:
     """(N,) a hash of each step between two points, of all bits: steps may be as short as rounding errors."""
-    bits = np.column_stack([start, end]) + 0.0  # makes -0.0 a 0.0
-    mixed: NDArray[np.uint64] = (bits.view(np.uint64) * _MIX).sum(axis=1)
-    return mixed
+    columns = (*start.T, *end.T)
+    bits = ((column + 0.0).view(np.uint64) for column in columns)  # makes -0.0 a 0.0
+    return sum((each * factor for each, factor in zip(bits, _MIX, strict=True)), np.zeros(len(start), np.uint64))
 
 
 def _absorb_slivers(drawing: _Drawing, members: Flags, least: float) -> None:
@@ -444,7 +444,7 @@ def _chained(directed: list[tuple[int, int, Curve]]) -> list[Curve]:
             here, curve = leaving[start].pop()
             chain = [curve]
             while here != start and (options := leaving.get(here)):
-                turns = [_turn(chain[-1], option) for _, option in options]
+                turns = [_turn(chain[-1], option) for _, option in options] if len(options) > 1 else [0.0]
                 here, curve = options.pop(turns.index(max(turns)))
                 chain.append(curve)
             chains.append(np.concatenate(chain))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from contour_geometry import Points
+from contour_geometry import Points, consecutive
 from service.errors import InvalidValueError
 from utils import AnyArray, GrayImage
 
@@ -132,7 +132,7 @@ def _smoothed(lines: list[AnyArray], rings: list[AnyArray], corners: Points) -> 
     for _ in range(_PASSES):
         smooth[1:-1] = (smooth[:-2] + 2 * smooth[1:-1] + smooth[2:]) / 4
         smooth[fixed] = held
-    pieces = np.split(smooth, ends[:-1])
+    pieces = consecutive(smooth, [len(piece) for piece in pieces])
     thinned = [np.concatenate([piece[:-1:_STRIDE], piece[-1:]]) for piece in pieces[: len(lines)]]
     for piece in pieces[len(lines) :]:
         ring = piece[_WRAP:-_WRAP:_STRIDE]

@@ -67,7 +67,8 @@ _LEAST_FACE_OVERLAP = 0.3
 _WORKING_FACE = 900  # pixels of a face's longer side: finer maps are thinned, which costs a thousandth of the face
 _MOST_ELSEWHERE = 2  # features that a map may show in a wrong place (an eye for a lens) before its order is doubted
 _BETWEEN = 3  # of the way between both of a pair: how far up and down they might meet
-_COUNTED = 64  # pixels along a box that are counted: they tell enough of how it overlaps
+_COUNTED = 200  # pixels along the face's box that are counted: they tell enough of what overlaps
+_FIRST_FEATURE = 2  # 0 is around the face, 1 in it
 _FEATURES = {
     "nose": (Part.NOSE,),
     "lips": (Part.MOUTH, Part.LIP_UPPER, Part.LIP_LOWER),
@@ -103,11 +104,15 @@ class PartMap:
 
     def at(self, points: Points) -> GrayImage:
         """The part at each point (N, 2) of the photo, on the side where it lies; OTHER outside the window."""
+        return self.on_its_side(self.unsided(points), points)
+
+    def unsided(self, points: Points) -> GrayImage:
+        """As `at`, pairs as they stand in the map."""
         column, row = np.floor((points - self.origin) / self.scale).astype(int).T
         height, width = self.parts.shape
         inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
-        found = self.parts[row.clip(0, height - 1), column.clip(0, width - 1)] * inside
-        return self.on_its_side(found, points)
+        found: GrayImage = self.parts[row.clip(0, height - 1), column.clip(0, width - 1)] * inside
+        return found
 
     def on_its_side(self, parts: GrayImage, points: Points) -> GrayImage:
         """Parts (N,) at points (N, 2), those of pairs as the one whose place in the mesh is nearer; changes `parts`."""
@@ -143,10 +148,10 @@ def prepare_map(
     most = _check_content(labels)
     cut, scale, origin = _cut(labels, photo_size, window, shapes["face"])
     raw = PartMap(cut, scale, origin, "", frozenset(), {})
-    counts = {feature: _count(raw, shapes[feature]) for feature in _FEATURES}
+    counts = _count(raw, shapes)
     agreement = {name: _overlaps(counts, name) for name in _fitting_schemes(labels, most, scheme)}
     name, overlaps = max(agreement.items(), key=lambda each: sum(each[1].values()))
-    _check_fit(raw, name, overlaps, shapes)
+    _check_fit(counts, name, overlaps)
     parts = cv2.LUT(cut, _table(name))
     shown = frozenset(feature for feature, overlap in overlaps.items() if overlap >= _LEAST_OVERLAP)
     part_map = PartMap(parts, scale, origin, name, shown, _sides(shapes))
@@ -205,7 +210,8 @@ def _cut(
     cut = labels[low[1] : high[1], low[0] : high[0]]
     box = shapely.bounds(face)
     face_px = float(((box[2:] - box[:2]) / scale).max())
-    thinning = np.maximum(_enlargement(cut), face_px / _WORKING_FACE)
+    x1, y1, x2, y2 = np.clip((box.reshape(2, 2) / scale - low).astype(int), 0, None).ravel()
+    thinning = np.maximum(_enlargement(cut[y1:y2, x1:x2]), face_px / _WORKING_FACE)
     if (thinning <= 1).all():
         return np.ascontiguousarray(cut), scale, low * scale
     size = np.maximum(np.round((high - low) / thinning), 1).astype(int)
@@ -242,17 +248,18 @@ def _part_what_meets(part_map: PartMap) -> None:
     for right, (middle, across) in part_map.sides.items():
         steps = int(_BETWEEN * np.abs(across / part_map.scale).max()) + 1
         between = middle + np.linspace(-_BETWEEN / 2, _BETWEEN / 2, steps)[:, None] * [-across[1], across[0]]
-        if (part_map.at(between) == right).any():
+        if (part_map.unsided(between) == right).any():
             rows, columns = np.nonzero(parts == right)
             places = part_map.to_photo(np.stack([columns, rows], axis=1).astype(np.float64) + 0.5)
             parts[rows, columns] = part_map.on_its_side(parts[rows, columns], places)
 
 
-def _check_fit(
-    raw: PartMap, scheme: str, overlaps: Mapping[str, float], shapes: Mapping[str, shapely.Geometry]
-) -> None:
-    face = _count(raw, shapes["face"])
-    if _overlap(face, _classes(scheme, FACE_PARTS)) < _LEAST_FACE_OVERLAP:
+def _check_fit(counts: AnyArray, scheme: str, overlaps: Mapping[str, float]) -> None:
+    """Refuses a map of another face, or in another order."""
+    total = counts.sum(axis=0)
+    shown, expected = total[_classes(scheme, FACE_PARTS)].sum(), counts[1:].sum()
+    both = counts[1:, _classes(scheme, FACE_PARTS)].sum()
+    if both < _LEAST_FACE_OVERLAP * (shown + expected - both):
         raise InvalidValueError(
             "segmentation_map: its face does not lie where the landmarks are. Send map and landmarks of this very "
             "photo, upright and uncropped; the map may be of any size."
@@ -260,7 +267,7 @@ def _check_fit(
     elsewhere = [
         feature
         for feature, parts in _FEATURES.items()
-        if overlaps[feature] == 0 and face.around[_classes(scheme, parts)].any()
+        if overlaps[feature] == 0 and total[_classes(scheme, parts)].any()
     ]
     if len(elsewhere) >= _MOST_ELSEWHERE:
         raise InvalidValueError(
@@ -274,37 +281,33 @@ def _classes(scheme: str, parts: Collection[int]) -> list[int]:
     return [number for number, part in enumerate(SCHEMES[scheme]) if part in parts]
 
 
-def _overlaps(counts: Mapping[str, _Counts], scheme: str) -> dict[str, float]:
-    """How well each feature's classes cover its place in the mesh, 0..1."""
-    return {feature: _overlap(counts[feature], _classes(scheme, parts)) for feature, parts in _FEATURES.items()}
+def _overlaps(counts: AnyArray, scheme: str) -> dict[str, float]:
+    """For each feature intersection over union of its classes with its place in the mesh, 0..1."""
+    overlaps = {}
+    for number, (feature, parts) in enumerate(_FEATURES.items(), start=_FIRST_FEATURE):
+        classes = _classes(scheme, parts)
+        inside = counts[:, classes].sum(axis=1)
+        twin = number + {"right": 1, "left": -1}.get(feature.rpartition("_")[2], 0)
+        # What lies in the other one of a pair is that one's.
+        around = inside.sum() - (inside[twin] if twin != number else 0)
+        overlaps[feature] = float(inside[number] / max(around + counts[number].sum() - inside[number], 1))
+    return overlaps
 
 
-def _overlap(counts: _Counts, classes: list[int]) -> float:
-    """Intersection over union of a shape and some classes."""
-    both = counts.inside[classes].sum()
-    return float(both / max(counts.around[classes].sum() + counts.inside.sum() - both, 1))
-
-
-@dataclass(frozen=True, slots=True)
-class _Counts:
-    """(256,) pixels of each class inside a shape, and in a box around it."""
-
-    inside: AnyArray
-    around: AnyArray
-
-
-def _count(raw: PartMap, shape: shapely.Geometry) -> _Counts:
-    """The classes in and around a shape of the photo."""
-    box = (shapely.bounds(shape).reshape(2, 2) - raw.origin) / raw.scale
+def _count(raw: PartMap, shapes: Mapping[str, shapely.Geometry]) -> AnyArray:
+    """(8, 256) pixels of each class around the face, in it, and in each of `_FEATURES`: of a sample, evenly spread."""
+    box = (shapely.bounds(shapes["face"]).reshape(2, 2) - raw.origin) / raw.scale
     margin = (box[1] - box[0]) / 2
     limit = np.array(raw.parts.shape[::-1])
     low = np.clip(np.floor(box[0] - margin), 0, limit - 1).astype(int)
     high = np.clip(np.ceil(box[1] + margin), low + 1, limit).astype(int)
     step = max(1, int((high - low).max()) // _COUNTED)
     found = raw.parts[low[1] : high[1] : step, low[0] : high[0] : step]
-    expected = np.zeros(found.shape, np.uint8)
-    for polygon in shapely.get_parts(shape):
-        if polygon.geom_type == "Polygon":
-            ring = (shapely.get_coordinates(polygon.exterior) - raw.origin) / raw.scale - low - step / 2
-            cv2.fillPoly(expected, [np.round(ring / step * 16).astype(np.int32)], 1, shift=4)
-    return _Counts(np.bincount(found[expected > 0], minlength=256), np.bincount(found.ravel(), minlength=256))
+    place = np.zeros(found.shape, np.uint8)
+    for number, name in enumerate(("face", *_FEATURES), start=1):
+        for polygon in shapely.get_parts(shapes[name]):
+            if polygon.geom_type == "Polygon":
+                ring = (shapely.get_coordinates(polygon.exterior) - raw.origin) / raw.scale - low - step / 2
+                cv2.fillPoly(place, [np.round(ring / step * 16).astype(np.int32)], number, shift=4)
+    pairs = place.astype(np.intp) * 256 + found
+    return np.bincount(pairs.ravel(), minlength=256 * (_FIRST_FEATURE + len(_FEATURES))).reshape(-1, 256)
