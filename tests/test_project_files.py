@@ -45,6 +45,10 @@ def test_every_requirement_asked_for_is_compiled(name: str) -> None:
     assert asked <= compiled
 
 
+def test_the_job_engine_stays_within_the_line_it_was_measured_at() -> None:
+    assert re.search(r"^dbos~=3\.4 ", read("requirements.in"), re.MULTILINE)
+
+
 def test_one_opencv_and_one_onnxruntime_are_installed_on_each_system() -> None:
     compiled = pins("requirements.txt")
     assert [line.split("==")[0] for line in compiled if "opencv" in line] == ["opencv-contrib-python-headless"]
