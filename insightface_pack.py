@@ -2,7 +2,7 @@
 
 The models are insightface's own classes (`insightface.model_zoo`); what drives them is here, because
 `insightface.app.FaceAnalysis` builds a detector session per input size, keeps thresholds as shared attributes and
-loads landmark models that nothing here uses. insightface and onnxruntime are imported by no other module.
+loads landmark models that nothing here uses. insightface is imported by no other module.
 """
 
 from __future__ import annotations

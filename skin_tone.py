@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from face_regions import Frame, bare_face, longer_side, skin_core, skin_likelihood
+from skin_measurement import typology_angle
 from utils import FloatArray, GrayImage, RGBImage, as_float, lab_from_rgb, rgb_from_lab, shrink, smoothstep
 
 _MEASURE_PX = 96
@@ -110,8 +111,7 @@ def _bleached(region: RGBImage, child: FloatArray, drawn: FloatArray, weight: fl
 
 def _depth(reflectance: FloatArray) -> float:
     """0 for fair to 1 for brown and dark skin, by its typology angle, which weighs lightness against yellow."""
-    lightness, _, b = _lab(reflectance)
-    angle = float(np.degrees(np.arctan2(lightness - 50, max(b, 1.0))))
+    angle = typology_angle(_lab(reflectance))
     return float(smoothstep(np.array((_LIGHT_ITA - angle) / (_LIGHT_ITA - _BROWN_ITA))))
 
 

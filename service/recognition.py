@@ -171,6 +171,7 @@ class FaceRecognition:
             face = seen.faces[index]
             with clock.stage("mesh"):
                 mesh = face.mesh or self.landmarks.mesh(seen.rgb, face.kps)
+                mesh = self.landmarks.refit(seen.rgb, mesh) if mesh else None
             with clock.stage("analyze"):
                 analyses[index] = analyze_face(
                     seen.rgb, mesh, face.bbox, scale=seen.scale, expression_model=self.expression_model

@@ -216,7 +216,7 @@ def landmarks() -> Iterator[FaceLandmarks]:
 def meshed(landmarks: FaceLandmarks, photo: RGBImage) -> FaceMesh:
     mesh = landmarks.detect(photo)[0].mesh
     assert mesh is not None
-    return mesh
+    return landmarks.refit(photo, mesh)
 
 
 def measured(landmarks: FaceLandmarks, photo: RGBImage) -> FaceAnalysis:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from face_landmarks import FaceBox, FaceLandmarks, five_points, frame_kps
+from face_landmarks import FaceBox, FaceLandmarks, FaceMesh, five_points, frame_kps
 from tests.conftest import PAGES
 from utils import FloatArray, RGBImage
 
@@ -239,6 +239,24 @@ def test_the_same_picture_gives_the_same_answer_whatever_came_before(
     landmarks.detect(landscape(), thorough=True)
     (again,) = landmarks.detect(astronaut[0])
     np.testing.assert_array_equal(again.kps, astronaut[1].kps)
+
+
+@pytest.mark.parametrize("path", [None, *FACES], ids=lambda path: path.stem if path else "astronaut")
+def test_a_refit_mesh_is_the_same_whatever_its_first_frame_was(landmarks: FaceLandmarks, path: Path | None) -> None:
+    photo = data.astronaut() if path is None else load(path)
+    found = landmarks.detect(photo)[0]
+    by_points = landmarks.mesh(photo, found.kps)
+    assert found.mesh is not None
+    assert by_points is not None
+
+    def furthest(first: FaceMesh, second: FaceMesh) -> float:
+        moved = np.linalg.norm((first.points - second.points)[:468, :2], axis=1)
+        return float(moved.max() / np.ptp(first.points[:, 1]))
+
+    refits = landmarks.refit(photo, found.mesh), landmarks.refit(photo, by_points)
+    assert furthest(*refits) < 0.02
+    if path is None:  # she smiles
+        assert furthest(*refits) < 0.5 * furthest(found.mesh, by_points)
 
 
 @pytest.mark.skipif(not FACES, reason=f"no real photos in {SHARED / 'faces'}")

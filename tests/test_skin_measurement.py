@@ -198,7 +198,7 @@ def landmarks() -> Iterator[FaceLandmarks]:
 def sample_of(landmarks: FaceLandmarks, photo: RGBImage) -> FaceSample:
     mesh = landmarks.detect(photo)[0].mesh
     assert mesh is not None
-    return FaceSample.of(photo, mesh.points)
+    return FaceSample.of(photo, landmarks.refit(photo, mesh).points)
 
 
 def test_the_astronauts_fringe_is_not_skin(landmarks: FaceLandmarks) -> None:
