@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -20,7 +20,7 @@ from contour_regions import REGIONS, Region
 from contour_svg import FaceContours
 from face_crops import Halved
 from service.errors import InvalidValueError
-from utils import FloatArray, GrayImage, RGBImage, as_float
+from utils import AnyArray, FloatArray, GrayImage, RGBImage, as_float
 
 SCHEMA = "facial-contours/1"
 SVG_NAMESPACE = "http://www.w3.org/2000/svg"
@@ -40,6 +40,7 @@ _COVERED_BY: Mapping[str, tuple[str, ...]] = {
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _WHOLE = re.compile(r"\.0(?![0-9])")  # of whole numbers
 _ROWS = 4  # scan lines per pixel of a raster
+_STRIP = 256  # rows of a raster that are worked on at once: a large canvas takes no more memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +241,8 @@ def mask_indices(contours: FaceContours) -> GrayImage:
         if region.is_line:
             cv2.polylines(mask, _fixed(region), isClosed=False, color=numbers[region.id], thickness=1, shift=_SHIFT)
         elif region.rings and not any(part in drawn for part in _COVERED_BY.get(region.id, ())):
-            window, share = coverage(region, mask.shape)
-            mask[window][share >= 0.5] = numbers[region.id]
+            for window, share in coverage(region, mask.shape):
+                mask[window][share >= 0.5] = numbers[region.id]
     return mask
 
 
@@ -270,63 +271,81 @@ def overlay(photo: RGBImage, contours: FaceContours, style: ContourStyle) -> RGB
     """The regions drawn over the photo on the canvas."""
     style.check()
     drawn = frozenset(region.id for region in contours.regions if region.rings)
-    canvas = as_float(photo)
+    canvas = photo.copy()
     for region in contours.regions:
         if not region.rings:
             continue
         if (fill := style.fill_of(region, drawn)) != "none" and style.fill_opacity > 0:
-            window, share = coverage(region, canvas.shape[:2])
-            _blend(canvas[window], style.fill_opacity * share, _rgb(fill))
+            for window, share in coverage(region, canvas.shape):
+                canvas[window] = _blended(canvas[window], style.fill_opacity * share, _rgb(fill))
         if (stroke := style.stroke_of(region)) != "none" and style.stroke_width > 0:
-            line = np.zeros(canvas.shape[:2], np.uint8)
-            thickness = max(1, round(style.stroke_width))
-            cv2.polylines(line, _fixed(region), not region.is_line, 255, thickness, cv2.LINE_AA, _SHIFT)
-            _blend(canvas, as_float(line) * (min(1.0, style.stroke_width) / 255), _rgb(stroke))
-    return np.round(canvas).astype(np.uint8)
+            rows, columns, share = _line(region, canvas.shape, style.stroke_width)
+            canvas[rows, columns] = _blended(canvas[rows, columns], share, _rgb(stroke))
+    return canvas
 
 
-def coverage(region: Region, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], FloatArray]:
-    """How much of each pixel a region covers, 0..1, in a window of a canvas of `shape` (height, width).
+def coverage(region: Region, shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, slice], FloatArray]]:
+    """How much of each pixel a region covers, 0..1, in windows of a canvas of `shape` (height, width), top to bottom.
 
     Exact along x, at four scan lines per pixel along y: each edge of an outline adds, to the right of where it crosses
     a line, what lies inside.
     """
-    height, width = shape[:2]
-    corners = np.concatenate(region.flat_rings)
-    left, top = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, [width - 1, height - 1])
-    right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 1, [left + 1, top + 1], [width, height])
-    window = slice(top, bottom), slice(left, right)
-    start = np.concatenate([ring[:-1] for ring in region.flat_rings]) - [left, top]
-    stop = np.concatenate([ring[1:] for ring in region.flat_rings]) - [left, top]
+    (top, left), (bottom, right) = _window(region, shape, margin=1)
+    start = np.concatenate([ring[:-1] for ring in region.flat_rings])
+    stop = np.concatenate([ring[1:] for ring in region.flat_rings])
     # Scan line k lies at (k + 0.5) / _ROWS; an edge crosses those between its ends.
     first, last = (np.ceil(end[:, 1] * _ROWS - 0.5).astype(int) for end in (start, stop))
     count = np.abs(last - first)
     edge = np.repeat(np.arange(len(count)), count)
     line = np.minimum(first, last)[edge] + np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    down = np.sign(last - first)[edge]
-    share = ((line + 0.5) / _ROWS - start[edge, 1]) / (stop[edge, 1] - start[edge, 1])
-    x = np.clip(start[edge, 0] + share * (stop[edge, 0] - start[edge, 0]), 0, right - left)
-    rows, columns = bottom - top, right - left + 2
-    seen = (line >= 0) & (line < rows * _ROWS)
-    row, column, partly = line[seen] // _ROWS, np.floor(x[seen]).astype(int), np.mod(x[seen], 1)
-    weight = -down[seen] / _ROWS  # the area lies to the left of its rings as y upwards sees it
-    flat = row * columns + column
-    change = np.bincount(flat, weight * (1 - partly), rows * columns)
-    change += np.bincount(flat + 1, weight * partly, rows * columns)
-    covered = np.cumsum(change.reshape(rows, columns), axis=1)[:, : right - left]
-    return window, as_float(np.clip(covered, 0, 1))
+    way = ((line + 0.5) / _ROWS - start[edge, 1]) / (stop[edge, 1] - start[edge, 1])
+    x = np.clip(start[edge, 0] + way * (stop[edge, 0] - start[edge, 0]) - left, 0, right - left)
+    row, column, partly = line // _ROWS, np.floor(x).astype(int), np.mod(x, 1)
+    weight = np.sign(first - last)[edge] / _ROWS  # the area lies to the left of its rings as y upwards sees it
+    columns = right - left + 2
+    for begin in range(top, bottom, _STRIP):
+        end = min(begin + _STRIP, bottom)
+        here = (row >= begin) & (row < end)
+        at = (row[here] - begin) * columns + column[here]
+        change = np.bincount(at, weight[here] * (1 - partly[here]), (end - begin) * columns)
+        change += np.bincount(at + 1, weight[here] * partly[here], (end - begin) * columns)
+        covered = np.cumsum(change.reshape(-1, columns), axis=1)[:, : right - left]
+        yield (slice(begin, end), slice(left, right)), as_float(np.clip(covered, 0, 1))
+
+
+def _line(region: Region, shape: tuple[int, ...], stroke_width: float) -> tuple[AnyArray, AnyArray, FloatArray]:
+    """Rows and columns of the pixels on a region's outlines, and how much of each is covered."""
+    thickness = max(1, round(stroke_width))
+    (top, left), (bottom, right) = _window(region, shape, margin=thickness + 1)
+    drawn = np.zeros((bottom - top, right - left), np.uint8)
+    outlines = _fixed(region, (left, top))
+    cv2.polylines(drawn, outlines, not region.is_line, 255, thickness, cv2.LINE_AA, _SHIFT)
+    rows, columns = np.nonzero(drawn)
+    share = as_float(drawn[rows, columns]) * (min(1.0, stroke_width) / 255)
+    return rows + top, columns + left, share
+
+
+def _window(region: Region, shape: tuple[int, ...], margin: int) -> tuple[list[int], list[int]]:
+    """Top and left, bottom and right of the pixels that a region may touch, on a canvas of `shape` (height, width)."""
+    corners = np.concatenate(region.flat_rings)[:, ::-1]
+    limit = np.array(shape[:2])
+    low = np.clip(np.floor(corners.min(axis=0)).astype(int) - margin, 0, limit - 1)
+    high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + margin, low + 1, limit)
+    return low.tolist(), high.tolist()
 
 
 _SHIFT = 4  # bits of a pixel's fraction in OpenCV's drawing
 
 
-def _fixed(region: Region) -> list[NDArray[np.int32]]:
-    """Outlines as OpenCV draws them: from the middle of a pixel, in sixteenths."""
-    return [np.round((ring - 0.5) * 2**_SHIFT).astype(np.int32) for ring in region.flat_rings]
+def _fixed(region: Region, origin: tuple[int, int] = (0, 0)) -> list[NDArray[np.int32]]:
+    """Outlines as OpenCV draws them: from the middle of a pixel, in sixteenths; `origin` (x, y) becomes 0, 0."""
+    return [np.round((ring - 0.5 - origin) * 2**_SHIFT).astype(np.int32) for ring in region.flat_rings]
 
 
-def _blend(pixels: FloatArray, share: FloatArray, colour: tuple[int, int, int]) -> None:
-    pixels += share[..., None] * (np.array(colour, np.float32) - pixels)
+def _blended(pixels: RGBImage, share: FloatArray, colour: tuple[int, int, int]) -> RGBImage:
+    """Pixels (..., 3) with a share (...) of a colour over each."""
+    values = as_float(pixels)
+    return np.round(values + share[..., None] * (np.array(colour, np.float32) - values)).astype(np.uint8)
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

@@ -51,9 +51,9 @@ def compare(landmarks: FaceLandmarks, portrait: RGBImage, runs: int) -> Comparis
     for region in found.regions:
         if region.id in CLASSES:
             truth = (labels == CLASSES[region.id]).astype(np.uint8)
-            window, share = coverage(region, truth.shape)
             drawn = np.zeros_like(truth)
-            drawn[window] = share >= 0.5
+            for window, share in coverage(region, truth.shape):
+                drawn[window] = share >= 0.5
             outlines, _ = cv2.findContours(truth, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
             outlined = cv2.fillPoly(np.zeros_like(truth), outlines, 1)
             ours, traced = ours + region.nodes, traced + sum(map(len, outlines))
