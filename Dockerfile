@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # docker build -t illustration-personalizer .                    the CPU service
-# docker build -t illustration-personalizer:cuda --target cuda . the same with NVIDIA's runtime libraries
+# docker build -t illustration-personalizer:cuda --target cuda . for NVIDIA GPUs: also generates illustrations
 
 FROM python:3.12-slim AS base
 ENV PYTHONUNBUFFERED=1 \
@@ -19,8 +19,9 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
 CMD ["python", "main.py"]
 
 FROM base AS cuda
-COPY requirements-gpu.txt .
-RUN pip install --no-deps -r requirements-gpu.txt
+# torch brings NVIDIA's libraries, at versions that onnxruntime takes as well: requirements-gpu.txt would be a second set.
+COPY requirements-generation.txt .
+RUN pip install -c requirements.txt -r requirements-generation.txt
 ENV DEVICE=cuda NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY . .
 USER app

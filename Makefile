@@ -28,7 +28,7 @@ endef
 
 .PHONY: help
 help: ## List these commands
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(VENV)/.dev ## Make .venv and install everything, with the tools for testing
@@ -36,6 +36,9 @@ install: $(VENV)/.dev ## Make .venv and install everything, with the tools for t
 .PHONY: install-gpu
 install-gpu: $(VENV)/.runtime ## Add NVIDIA's runtime libraries, for DEVICE=cuda
 	$(PIP_PINNED) -r requirements-gpu.txt
+
+.PHONY: install-generation
+install-generation: $(VENV)/.generation ## Add PyTorch and diffusers, to generate illustrations
 
 .PHONY: run
 run: $(VENV)/.runtime ## Start the service at http://localhost:8000
@@ -69,6 +72,7 @@ compile: $(VENV)/.dev ## Pin the newest fitting versions into requirements*.txt
 	$(COMPILE) --upgrade requirements.in --override requirements-overrides.txt --excludes requirements-excludes.txt --output-file requirements.txt
 	$(COMPILE) --upgrade requirements-dev.in --output-file requirements-dev.txt
 	$(COMPILE) --upgrade requirements-gpu.in --output-file requirements-gpu.txt
+	$(COMPILE) --upgrade requirements-generation.in --excludes requirements-generation-excludes.txt --output-file requirements-generation.txt
 
 .PHONY: clean
 clean: ## Remove .venv and caches (pictures and models stay)
@@ -85,6 +89,12 @@ $(VENV)/.runtime: requirements.txt
 	echo "An installed library doesn't load on this machine: the last line above names what the system lacks." >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
+# With dependencies, unlike the others: torch's CUDA build brings NVIDIA's libraries, its CPU build brings none.
+$(VENV)/.generation: $(VENV)/.runtime requirements-generation.txt
+	@echo "Installing PyTorch and diffusers into $(VENV)"
+	@$(PIP) -c requirements.txt -r requirements-generation.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.generation requirements-dev.txt
 	@$(PIP_PINNED) -r requirements-dev.txt
 	@touch $@

@@ -28,13 +28,16 @@ def pins(name: str) -> list[str]:
     return [line for line in read(name).splitlines() if line and not line.lstrip().startswith("#")]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-gpu.txt"])
+COMPILED = ["requirements", "requirements-dev", "requirements-gpu", "requirements-generation"]
+
+
+@pytest.mark.parametrize("name", [f"{name}.txt" for name in COMPILED])
 def test_requirements_are_pinned_and_name_no_index(name: str) -> None:
     assert [line for line in pins(name) if not PINNED.fullmatch(line)] == []
     assert "://" not in read(name)
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-dev", "requirements-gpu"])
+@pytest.mark.parametrize("name", COMPILED)
 def test_every_requirement_asked_for_is_compiled(name: str) -> None:
     asked = {
         re.split(r"[\s<>=~;\[]", line)[0].lower()
@@ -56,12 +59,17 @@ def test_one_opencv_and_one_onnxruntime_are_installed_on_each_system() -> None:
     assert runtimes == {"onnxruntime": "sys_platform == 'darwin'", "onnxruntime-gpu": "sys_platform != 'darwin'"}
 
 
-def test_development_tools_fit_the_runtime_pins() -> None:
+@pytest.mark.parametrize("name", ["requirements-dev.txt", "requirements-generation.txt"])
+def test_what_is_added_fits_the_runtime_pins(name: str) -> None:
     runtime = dict(line.split("==", 1) for line in pins("requirements.txt") if ";" not in line)
-    tools = dict(line.split(" ;")[0].split("==", 1) for line in pins("requirements-dev.txt"))
+    tools = dict(line.split(" ;")[0].split("==", 1) for line in pins(name))
     assert {name: tools[name] for name in tools.keys() & runtime.keys()} == {
         name: runtime[name] for name in tools.keys() & runtime.keys()
     }
+
+
+def test_a_cpu_build_of_torch_brings_none_of_nvidias_libraries() -> None:
+    assert [line for line in pins("requirements-generation.txt") if line.startswith(("nvidia", "cuda", "triton"))] == []
 
 
 def test_env_example_lists_every_setting_in_order() -> None:
