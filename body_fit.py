@@ -312,7 +312,7 @@ def _limb_map(
     along = np.linspace(0, 1, 13)
     joints = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
     typical = as_float(np.interp(along * length, joints, np.array(widths) * body.unit))
-    target, body_half, inward = _centred(_Path(_rounded(line, 0.16 * body.unit)), along * length, typical, person, body)
+    target, body_half, inward = _centred(_Path(_rounded(line, 0.24 * body.unit)), along * length, typical, person, body)
     stretch = length / limb.length
     own_half = np.interp(along, [0, 0.5, 1], limb.widths / 2)
     half = np.clip(scale * own_half, body_half * 1.08 + 0.01 * body.unit, body_half * 1.7)

@@ -130,8 +130,11 @@ class _Outline:
         contour = max(contours, key=cv2.contourArea)
         self.x, self.y, self.width, self.height = cv2.boundingRect(contour)
         self.side = max(self.width, self.height)
-        rows = np.flatnonzero(mask.any(axis=1))
-        self.middle = float(np.median([np.flatnonzero(mask[row]).mean() for row in rows]))
+        inside = (mask > 0).astype(np.float32)
+        counts = inside.sum(axis=1)
+        self.middle = float(
+            np.median((inside @ np.arange(mask.shape[1], dtype=np.float32))[counts > 0] / counts[counts > 0])
+        )
         hull = np.sort(cv2.convexHull(contour, returnPoints=False).ravel())[::-1]
         notches = cv2.convexityDefects(contour, np.ascontiguousarray(hull[:, None], np.int32))
         self.notches: list[tuple[float, FloatArray, FloatArray, FloatArray]] = []
@@ -438,6 +441,7 @@ def _inner_back(rgb: RGBImage, mask: GrayImage, top: FloatArray, anchors: dict[s
         return inside
     lab = cv2.GaussianBlur(cv2.cvtColor(as_float(rgb) / 255, cv2.COLOR_RGB2LAB), (0, 0), 1)
     u = np.linspace(-0.9, 0.9, 42, dtype=np.float32)
+    interior = grow(mask, -4)
     found: list[tuple[float, float, FloatArray]] = []
     for slide in (-0.08, -0.04, 0.0, 0.04, 0.08, 0.12):
         arcs = _Arcs(neck_left - slide * width, neck_right + slide * width, top)
@@ -447,6 +451,9 @@ def _inner_back(rgb: RGBImage, mask: GrayImage, top: FloatArray, anchors: dict[s
         motley = np.linalg.norm(lower.std(axis=2), axis=2)
         even = parts.min(axis=2) / np.maximum(parts.mean(axis=2), 1e-6)
         scores = parts.mean(axis=2) * smoothstep(even * 2) * np.exp(-motley / _MOTLEY)
+        x, y = (axis.reshape(-1, len(u)) for axis in arcs.at(u))
+        within = cv2.remap(interior, x, y, cv2.INTER_LINEAR)
+        scores *= within.reshape(*scores.shape, -1).mean(axis=2) > 0.75 * 255  # not along the outline
         # At the back of the collar the background shines in: only a maximum below it counts.
         peaks = np.zeros_like(scores, bool)
         peaks[3:-1] = (scores[3:-1] >= scores[2:-2]) & (scores[3:-1] > scores[4:]) & (scores[3:-1] > _LEAST_NECKLINE)

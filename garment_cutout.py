@@ -8,7 +8,7 @@ import numpy as np
 from service.errors import GarmentSegmentationError
 from utils import FloatArray, GrayImage, RGBImage, as_float, shrink
 
-_ANALYSIS_SIDE = 1024  # pixels of the longer side at which backgrounds are told apart
+_ANALYSIS_SIDE = 768  # pixels of the longer side at which backgrounds are told apart
 _BORDER = 0.02  # of the longer side: the ring that should show only background
 _UNIFORM = 10.0  # Lab: the largest spread of a background that still counts as one
 CONTRAST = 3.5
@@ -49,7 +49,8 @@ def cut_out(
     image_rgb = np.pad(image_rgb, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
     mask = np.pad(mask, margin)
     window = (slice(y, y + height + 2 * margin), slice(x, x + width + 2 * margin))
-    return np.ascontiguousarray(image_rgb[window]), np.ascontiguousarray(mask[window])
+    mask = np.ascontiguousarray(mask[window])
+    return _without_rim(np.ascontiguousarray(image_rgb[window]), mask), mask
 
 
 def _against_background(image_rgb: RGBImage, contrast: float) -> GrayImage:
@@ -64,7 +65,9 @@ def _against_background(image_rgb: RGBImage, contrast: float) -> GrayImage:
             "The garment's background is not plain. Use a photo before one plain colour, or a PNG with transparency."
         )
     distance = cv2.GaussianBlur(np.linalg.norm(lab - background, axis=2), (0, 0), 0.8)
-    mask = np.where(distance > max(contrast, spread + 1.5), 255, 0).astype(np.uint8)
+    # Beside strong cloth, the background's blurred rim is far from the background too: less than a third as far.
+    least = np.maximum(max(contrast, spread + 1.5), cv2.dilate(distance, np.ones((3, 3), np.uint8)) / 3)
+    mask = np.where(distance > least, 255, 0).astype(np.uint8)
     side = max(mask.shape)
     closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
     # A stripe of the background's colour cuts slits into the outline. They lie across; gaps beside sleeves hang down.
@@ -85,7 +88,7 @@ def _background(lab: FloatArray) -> tuple[FloatArray, float]:
     border[ring:-ring, ring:-ring] = False
     y, x = np.mgrid[:height, :width].astype(np.float32)
     terms = np.stack([np.ones_like(x), x / width - 0.5, y / height - 0.5], axis=2)
-    samples, colours = terms[border], lab[border]
+    samples, colours = terms[border][::3], lab[border][::3]
     weights = np.ones(len(samples), bool)
     for _ in range(3):  # the garment may touch the border: leave out what strays
         plane = np.linalg.lstsq(samples[weights], colours[weights], rcond=None)[0]
@@ -114,3 +117,13 @@ def _largest(mask: GrayImage) -> GrayImage:
     if count < 2:
         return mask
     return np.where(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])), 255, 0).astype(np.uint8)
+
+
+def _without_rim(rgb: RGBImage, alpha: GrayImage) -> RGBImage:
+    """The garment's colours carried a few pixels outward, over the rim that is mixed with the background."""
+    core = cv2.erode(alpha, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
+    weight = as_float(core) / 255
+    blurred = cv2.GaussianBlur(as_float(rgb) * weight[..., None], (0, 0), 3)
+    spread = cv2.GaussianBlur(weight, (0, 0), 3)[..., None]
+    known = (core > 0)[..., None] | (spread < 1e-3)
+    return np.where(known, rgb, np.clip(blurred / np.maximum(spread, 1e-3), 0, 255)).astype(np.uint8)

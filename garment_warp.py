@@ -7,6 +7,7 @@ Gradient Field Manipulation", 2004, on a square grid.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -47,11 +48,20 @@ class Net:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A warped part in photo pixels: HxWx3 colours, alpha and inner back (HxW float32 0..1)."""
+    """A warped part in its window (rows, columns) of a photo: HxWx3 colours, alpha and inner back (HxW, 0..1)."""
 
+    window: tuple[slice, slice]
     rgb: RGBImage
     alpha: FloatArray
     inside: FloatArray
+
+
+def united(layers: Iterable[Layer], shape: tuple[int, ...]) -> FloatArray:
+    """HxW: the largest alpha of all layers at each pixel of a photo."""
+    alpha = np.zeros(shape[:2], np.float32)
+    for layer in layers:
+        alpha[layer.window] = np.maximum(alpha[layer.window], layer.alpha)
+    return alpha
 
 
 def solve(garment: Garment, fit: Fit, *, stiffness: float = 0.02) -> dict[Part, Net]:
@@ -95,28 +105,21 @@ def solve(garment: Garment, fit: Fit, *, stiffness: float = 0.02) -> dict[Part, 
 
 def paint(garment: Garment, part: Part, net: Net, shape: tuple[int, int]) -> Layer:
     """Carry one part's pixels to a photo of `shape` (height, width)."""
-    small = (-(-shape[0] // _STEP), -(-shape[1] // _STEP))
-    place = _inverse_map(net, small)
+    left, top = np.clip(np.floor(net.target.min(axis=0)), 0, (shape[1] - 1, shape[0] - 1)).astype(int)
+    right, bottom = np.clip(np.ceil(net.target.max(axis=0)) + 1, (left + 1, top + 1), shape[::-1]).astype(int)
+    height, width = int(bottom - top), int(right - left)
+    small = (-(-height // _STEP), -(-width // _STEP))
+    place = _inverse_map(net, (left, top), small)
     covered = cv2.erode((place[..., 0] > -1e3).astype(np.uint8), np.ones((3, 3), np.uint8))
     size = (small[1] * _STEP, small[0] * _STEP)
-    full = cv2.resize(place, size, interpolation=cv2.INTER_LINEAR)[: shape[0], : shape[1]]
-    inside_net = cv2.resize(covered, size, interpolation=cv2.INTER_NEAREST)[: shape[0], : shape[1]]
-    x, y = np.ascontiguousarray(full[..., 0]), np.ascontiguousarray(full[..., 1])
-    rgb = cv2.remap(without_rim(garment.rgb, garment.alpha), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    full = cv2.resize(place, size, interpolation=cv2.INTER_LINEAR)[:height, :width]
+    inside_net = cv2.resize(covered, size, interpolation=cv2.INTER_NEAREST)[:height, :width]
+    x, y = cv2.split(full)
+    rgb = cv2.remap(garment.rgb, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     masks = np.dstack([_soft(garment.parts[part], garment.alpha, overlap=part != "body"), garment.inside])
-    carried = cv2.remap(masks, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    alpha = as_float(carried[..., 0]) / 255 * inside_net
-    return Layer(rgb, as_float(alpha), as_float(carried[..., 1] / 255))
-
-
-def without_rim(rgb: RGBImage, alpha: GrayImage) -> RGBImage:
-    """The garment's colours carried a few pixels outward, over the rim that is mixed with the background."""
-    core = cv2.erode(alpha, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
-    weight = as_float(core) / 255
-    blurred = cv2.GaussianBlur(as_float(rgb) * weight[..., None], (0, 0), 3)
-    spread = cv2.GaussianBlur(weight, (0, 0), 3)[..., None]
-    known = (core > 0)[..., None] | (spread < 1e-3)
-    return np.where(known, rgb, np.clip(blurred / np.maximum(spread, 1e-3), 0, 255)).astype(np.uint8)
+    carried = as_float(cv2.remap(masks, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0) / 255)
+    window = (slice(int(top), int(bottom)), slice(int(left), int(right)))
+    return Layer(window, rgb, as_float(carried[..., 0] * inside_net), np.ascontiguousarray(carried[..., 1]))
 
 
 def _soft(mask: GrayImage, alpha: GrayImage, *, overlap: bool) -> GrayImage:
@@ -226,9 +229,9 @@ class _Equations:
         return as_float(splu(normal).solve(matrix.T @ right))
 
 
-def _inverse_map(net: Net, shape: tuple[int, int]) -> FloatArray:
-    """HxWx2: the garment pixel that belongs to each pixel of the reduced photo; -1e4 where none does."""
-    target = as_float(net.target / _STEP - (_STEP - 1) / (2 * _STEP))
+def _inverse_map(net: Net, origin: tuple[int, int], shape: tuple[int, int]) -> FloatArray:
+    """HxWx2: the garment pixel that belongs to each pixel of a reduced window; -1e4 where none does."""
+    target = as_float((net.target - origin) / _STEP - (_STEP - 1) / (2 * _STEP))
     label = np.full(shape, -1, np.int32)
     corners = np.round(target[net.triangles] * 16).astype(np.int32)
     low, high = target[net.triangles].min(axis=1), target[net.triangles].max(axis=1)

@@ -212,8 +212,9 @@ def parse(image_rgb: RGBImage, body: Body, person: FloatArray) -> PersonParts:
     lab = cv2.cvtColor(as_float(small) / 255, cv2.COLOR_RGB2LAB)
     bare = (labels["skin"] > 0.6) & (mask > 0.8)
     tone = as_float(np.median(lab[bare], axis=0)) if bare.sum() > 20 else None
-    stack = np.dstack([labels[name] for name in ("head", "skin", "arms", "upper", "lower")] + [mask])
-    head, skin, arms, upper, lower, whole = np.moveaxis(_to_edges(stack, guide), 2, 0)
+    # Three masks at a time: OpenCV resizes up to four channels fast, and more of them slowly.
+    head, skin, arms = cv2.split(_to_edges(np.dstack([labels[name] for name in ("head", "skin", "arms")]), guide))
+    upper, lower, whole = cv2.split(_to_edges(np.dstack([labels["upper"], labels["lower"], mask]), guide))
     return PersonParts(whole, head, skin, arms, upper, lower, tone)
 
 
@@ -265,14 +266,16 @@ def _label(rgb: RGBImage, person: FloatArray, zones: _Zones) -> dict[str, FloatA
     neck = smoothstep((0.45 - np.abs(beside)) / 0.1) * smoothstep((0.2 - along) / 0.1)
     head_zone = smoothstep((1.75 - zones.from_head) / 0.3) * smoothstep(zones.above_chin / 0.06)
     below = np.maximum(trunk, legs)
+    feet = zones.capsule(zones.body.pose.points[[27, 29, 31], :2], 0.13)
+    feet = np.maximum(feet, zones.capsule(zones.body.pose.points[[28, 30, 32], :2], 0.13))
     prior = {
         "upper": np.maximum(trunk, np.maximum(arms, 0.02)) * smoothstep((1.3 - along) / 0.4) * (1 - head_zone),
-        "lower": np.maximum(below, 0.02) * smoothstep((along - 0.68) / 0.4) * smoothstep((4.0 - along) / 0.5),
+        "lower": np.maximum(below, 0.02) * smoothstep((along - 0.68) / 0.4) * (1 - feet),
         "skin": np.maximum.reduce([arms, legs * smoothstep((along - 0.9) / 0.2), neck, 0.04 * trunk]) * (1 - head_zone),
         "hair": np.maximum(
             head_zone, smoothstep((2.6 - zones.from_head) / 1.2) * smoothstep((0.5 - along) / 0.5) * 0.5
         ),
-        "shoes": smoothstep((along - 2.3) / 0.3),
+        "shoes": np.maximum(feet, smoothstep((along - 2.3) / 0.3) * 0.3),
     }
     core = inside > 0.95
     face = (zones.from_head < 0.62) & core
@@ -281,17 +284,19 @@ def _label(rgb: RGBImage, person: FloatArray, zones: _Zones) -> dict[str, FloatA
         "lower": core & (along > 1.15) & (along < 1.7) & (legs > 0.6) & (forearms < 0.1),
         "skin": face & (zones.above_chin > 0.02),
         "hair": core & (zones.from_head > 0.95) & (zones.from_head < 1.5) & (zones.above_chin > 0.45),
-        "shoes": core & (zones.capsule(zones.body.pose.points[27:33, :2], 0.1) > 0.9),
+        "shoes": core & (feet > 0.9),
     }
     codes = _colour_codes(rgb)
     # Clothes may have prints and stripes of any colour.
     floor = {"upper": 1.5e-4, "lower": 1e-4}
     likelihood = {name: _learn(codes, seeds) + floor.get(name, 0) for name, seeds in sure.items()}
+    unseen = sure["lower"].sum() < 0.03 * zones.unit**2
     for pass_ in range(2):
-        if pass_ == 1 and _overlap(likelihood["upper"], likelihood["lower"]) > _ALIKE:
+        alike = _overlap(likelihood["upper"], likelihood["lower"]) > _ALIKE
+        if pass_ == 1 and (alike or unseen):
             waist = _waist_edge(rgb, zones)
             prior["upper"] = prior["upper"] * smoothstep((waist - along) / 0.03 + 0.5)
-            prior["lower"] = np.maximum(below, 0.02) * smoothstep((along - waist) / 0.03 + 0.5)
+            prior["lower"] = np.maximum(below, 0.02) * smoothstep((along - waist) / 0.03 + 0.5) * (1 - feet)
         scores = {name: prior[name] * likelihood[name][codes] for name in prior}
         total = sum(scores.values()) + 1e-5
         posterior = {name: blur(as_float(score / total), 1.0) for name, score in scores.items()}

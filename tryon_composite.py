@@ -18,6 +18,7 @@ _FILL_STEP = 4  # photo pixels per pixel of the filled copies
 _SHADING = (0.72, 1.12)  # the least and the largest factor that the photo's light may have
 _SHADING_STRENGTH = 0.55
 _FOLD_STRENGTH = 0.35
+_BRIGHTEST = 250  # cloth keeps its texture in strong light
 _SHADOW = 0.28  # how dark the shadow of an arm or sleeve is on what lies behind it
 
 
@@ -54,53 +55,48 @@ def compose(
 ) -> Composite:
     """Lay warped parts into a photo. Bit for bit the photo wherever `changed` is 0."""
     scene = _Scene(photo, body, parts, garment, fit)
-    head = parts.head if look.preserve_face else as_float(parts.head * (1 - scene.below_mouth()))
-    top = garment.kind in ("top", "dress")
-    bare = {side: _firm(parts.arms) * scene.along(line, 0.17) for side, line in scene.free_arms().items()}
-    arms = as_float(np.maximum(bare["left"], bare["right"]))
-    before: dict[Part, FloatArray] = {"body": as_float(np.maximum(head, arms))}
-    if top:
-        # A sleeve lies over its own arm, and behind the other one's hand.
-        before |= {"left": np.maximum(head, bare["right"]), "right": np.maximum(head, bare["left"])}
-    else:
-        before = dict.fromkeys(layers, as_float(np.maximum(before["body"], _firm(parts.upper))))
-    neck = scene.neck()
-    alphas: dict[Part, FloatArray] = {}
-    for part, layer in layers.items():
-        seen_through = layer.inside * np.maximum(neck, parts.skin)
-        alphas[part] = as_float(layer.alpha * (1 - before[part]) * (1 - seen_through))
-    garment_alpha = as_float(1 - np.prod([1 - alpha for alpha in alphas.values()], axis=0))
+    front = scene.front(below_chin=look.preserve_face)
+    neck = np.maximum(scene.neck, parts.skin)
+    alphas = {
+        part: as_float(layer.alpha * (1 - front[part][layer.window]) * (1 - layer.inside * neck[layer.window]))
+        for part, layer in layers.items()
+    }
+    bare = np.ones(photo.shape[:2], np.float32)
+    for part, alpha in alphas.items():
+        bare[layers[part].window] *= 1 - alpha
+    covered = 1 - bare
 
-    base = as_float(photo)
-    removed = np.zeros(photo.shape[:2], np.float32)
+    picture, removed = as_float(photo), np.zeros(photo.shape[:2], np.float32)
     if look.repair:
-        base, removed = scene.without_old_garment(
-            garment_alpha, before["body"], soft=not look.preserve_background, seed=look.seed
-        )
-    base = scene.with_closed_armpits(base, garment_alpha, layers, before["body"]) if look.repair else base
-    light = scene.light(folds=look.folds) if look.shading else None
-    out = base
-    order: list[Part] = [part for part in ("body", "left", "right") if part in alphas]
-    for index, part in enumerate(order):
-        colours = as_float(layers[part].rgb)
-        if light is not None:
-            colours = np.minimum(colours * light[..., None], 250)
+        soft = not look.preserve_background
+        picture, removed = scene.without_old_garment(covered, front["body"], soft=soft, seed=look.seed)
+        picture = scene.with_closed_armpits(picture, covered, layers, front["body"])
+    light = scene.light(folds=look.folds) if look.shading else np.ones_like(bare)
+    for part in sorted(layers):  # the trunk first, then what hangs from it
+        factor = light
         if look.shadows and part == "body":
-            later = np.maximum.reduce([alphas[p] for p in order[index + 1 :]] + [arms])
-            colours = colours * (1 - _SHADOW * _cast(later, body.unit))[..., None]
-        alpha = alphas[part][..., None]
-        out = out * (1 - alpha) + colours * alpha
+            factor = light * (1 - _SHADOW * _cast(scene.over_trunk(alphas, layers), body.unit))
+        _lay(picture, layers[part], alphas[part], factor)
     if look.shadows:
-        out = _shaded_below(
-            out, garment_alpha, as_float(np.maximum(parts.skin, parts.lower) * (1 - parts.head)), body.unit
-        )
-    changed = (garment_alpha > 1 / 255) | (removed > 1 / 255)
+        skin_and_trousers = np.maximum(parts.skin, parts.lower) * (1 - parts.head) * bare
+        picture *= (1 - _SHADOW * _cast(covered, body.unit) * skin_and_trousers)[..., None]
+    changed = (covered > 1 / 255) | (removed > 1 / 255)
+    painted = cv2.convertScaleAbs(picture)
     if look.shadows:
-        changed |= np.abs(out - photo).max(axis=2) >= 0.5
+        differs = (painted != photo).view(np.uint8)
+        changed |= (differs[..., 0] | differs[..., 1] | differs[..., 2]) > 0
     if look.preserve_face:
         changed &= scene.face() == 0
-    rgb = np.where(changed[..., None], np.clip(out + 0.5, 0, 255).astype(np.uint8), photo)
-    return Composite(rgb, garment_alpha, np.where(changed, 255, 0).astype(np.uint8), removed, before["body"])
+    rgb = photo.copy()
+    rgb[changed] = painted[changed]
+    return Composite(rgb, covered, np.where(changed, 255, 0).astype(np.uint8), removed, front["body"])
+
+
+def _lay(picture: FloatArray, layer: Layer, alpha: FloatArray, light: FloatArray) -> None:
+    """Blend a part into a picture, in place."""
+    colours = np.minimum(as_float(layer.rgb) * light[layer.window][..., None], _BRIGHTEST)
+    below = picture[layer.window]
+    below += alpha[..., None] * (colours - below)
 
 
 class _Scene:
@@ -115,26 +111,68 @@ class _Scene:
         """Shoulder widths below the shoulder joints."""
         self.beside = as_float(((x - origin[0]) * down[1] - (y - origin[1]) * down[0]) / unit)
 
-    def neck(self) -> FloatArray:
-        """Neck and upper chest, which stand before the back of a collar."""
         aside = np.abs(self.beside) - 0.24
         slope = 0.27 - 0.4 * np.maximum(aside, 0) - 1.5 * np.minimum(aside, 0)
-        return smoothstep((self.row + slope) / 0.04 + 0.5) * smoothstep((0.5 - np.abs(self.beside)) / 0.06)
+        self.neck = smoothstep((self.row + slope) / 0.04 + 0.5) * smoothstep((0.26 - aside) / 0.06)
+        """Neck and upper chest, which stand before the back of a collar."""
+        self.top = garment.kind in ("top", "dress")
+        arms = _firm(parts.arms)
+        self.bare_arms = {
+            side: _without_specks(arms * self.along(line, 0.17), (0.1 * unit) ** 2)
+            for side, line in self.free_arms().items()
+        }
+
+    def front(self, *, below_chin: bool) -> dict[Part, FloatArray]:
+        """What lies before each part of the garment: head, bare arms and hands, and a top over trousers or skirt."""
+        head = self.parts.head if below_chin else as_float(self.parts.head * (1 - self.below_mouth()))
+        bare = {side: np.maximum(head, arm) for side, arm in self.bare_arms.items()}
+        both = np.maximum(bare["left"], bare["right"])
+        if self.top:
+            # A sleeve lies over its own arm, and behind the other one's hand.
+            return {"body": both, "left": bare["right"], "right": bare["left"]}
+        size = 2 * max(1, round(0.008 * self.body.unit)) + 1
+        worn = cv2.erode(_firm(self.parts.upper), np.ones((size, size), np.uint8))
+        both = np.maximum(both, worn)
+        return {"body": both, "left": both, "right": both}
+
+    def over_trunk(self, alphas: dict[Part, FloatArray], layers: dict[Part, Layer]) -> FloatArray:
+        """Bare arms and sleeves, which cast shadows on the trunk."""
+        over = np.maximum(self.bare_arms["left"], self.bare_arms["right"])
+        for part, alpha in alphas.items():
+            if part != "body":
+                over[layers[part].window] = np.maximum(over[layers[part].window], alpha)
+        return as_float(over)
 
     def free_arms(self) -> dict[Side, FloatArray]:
         """The lines along what is bare of both arms."""
-        if self.garment.kind in ("top", "dress") and self.garment.limbs:
+        if self.top and self.garment.limbs:
             return self.fit.bare
         arms = {side: np.concatenate([self.body.arm(side), self.body.hand(side)[1:]]) for side in SIDES}
         # A strap lies over the shoulder.
         return {side: np.concatenate([arm[:1] * 0.6 + arm[1:2] * 0.4, arm[1:]]) for side, arm in arms.items()}
 
+    def arm_width(self) -> float:
+        """Half the width of the bare arms that are seen, in shoulder widths; the usual one where none are."""
+        seen, length = 0.0, 0.0
+        for side in SIDES:
+            shoulder, elbow, wrist = self.body.arm(side)
+            line = np.stack([0.5 * (shoulder + elbow), elbow, 0.4 * elbow + 0.6 * wrist])
+            near = self.along(line, 0.22)
+            skin = near * self.parts.arms
+            length += float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum()) * float(skin.sum() > 0)
+            seen += float(skin.sum())
+        width = seen / max(2 * length, 1.0) / self.body.unit
+        return float(np.clip(1.1 * width, 0.1, 0.17)) if width > 0.07 else 0.14
+
     def along(self, line: FloatArray, radius: float) -> FloatArray:
         """1 within `radius` shoulder widths of a line, with a soft edge."""
-        canvas = np.zeros(self.photo.shape[:2], np.uint8)
-        width = max(1, round(2 * radius * self.body.unit))
-        cv2.polylines(canvas, [np.round(np.clip(line, -9999, 9999)).astype(np.int32)], False, 255, width)
-        return as_float(cv2.GaussianBlur(canvas, (0, 0), max(1.0, 0.007 * self.body.unit)) / 255)
+        step = 2 if radius * self.body.unit > 12 else 1
+        canvas = np.zeros((-(-self.photo.shape[0] // step), -(-self.photo.shape[1] // step)), np.uint8)
+        width = max(1, round(2 * radius * self.body.unit / step))
+        cv2.polylines(canvas, [np.round(np.clip(line, -9999, 9999) / step).astype(np.int32)], False, 255, width)
+        soft = cv2.GaussianBlur(canvas, (0, 0), max(1.0, 0.007 * self.body.unit / step))
+        full = cv2.resize(soft, (canvas.shape[1] * step, canvas.shape[0] * step))
+        return as_float(full[: self.photo.shape[0], : self.photo.shape[1]] / np.float32(255))
 
     def face(self) -> GrayImage:
         """255 in the ellipse of eyes, nose and mouth with chin and cheeks, where it lies in the head's mask."""
@@ -183,7 +221,7 @@ class _Scene:
         lower = _eroded(shrink(self.parts.lower, size), 1.5)
         upper = _eroded(shrink(self.parts.upper, size), 1.5)
         as_skin, as_other = shrink(self._bare(), size), shrink(self._other_zone(), size)
-        other = lower if self.garment.kind in ("top", "dress") else upper
+        other = lower if self.top else upper
         filled = _fill(small, outside)
         filled = filled + as_other[..., None] * (_fill(small, other) - filled) if other.max() > 0.5 else filled
         if skin.max() > 0.5:
@@ -196,19 +234,20 @@ class _Scene:
         self, base: FloatArray, covered: FloatArray, layers: dict[Part, Layer], front: FloatArray
     ) -> FloatArray:
         """Narrow gaps between sleeve and trunk inside the silhouette, filled with the cloth's colour in the shade."""
-        if self.garment.kind not in ("top", "dress") or len(layers) < 2:
+        if not self.top or len(layers) < 2:
             return base
         step = _FILL_STEP
         size = (max(1, covered.shape[1] // step), max(1, covered.shape[0] // step))
         cloth = shrink(covered, size)
-        reach = 2 * max(1, round(0.06 * self.body.unit / step)) + 1
+        reach = 2 * max(1, round(0.1 * self.body.unit / step)) + 1
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
         gap = np.clip(cv2.morphologyEx(cloth, cv2.MORPH_CLOSE, disc) - cloth, 0, 1)
         gap = cv2.resize(cv2.GaussianBlur(gap, (0, 0), 1), covered.shape[::-1])
-        gap = as_float(gap * smoothstep(self.parts.person * 4 - 2) * (1 - front) * smoothstep((self.row - 0.15) / 0.1))
+        gap = as_float(gap * smoothstep(self.parts.person * 4 - 2) * (1 - front) * smoothstep(self.row / 0.1))
         body = layers["body"]
-        colours = _fill(as_float(shrink(body.rgb, size)), _eroded(shrink(body.alpha, size), 1))
-        shade = cv2.resize(colours, covered.shape[::-1]) * 0.55
+        known, colours = np.zeros(covered.shape, np.float32), np.zeros_like(base)
+        known[body.window], colours[body.window] = body.alpha, body.rgb
+        shade = cv2.resize(_fill(shrink(colours, size), _eroded(shrink(known, size), 1)), covered.shape[::-1]) * 0.55
         return as_float(base + gap[..., None] * (shade - base))
 
     def light(self, *, folds: bool) -> FloatArray:
@@ -249,19 +288,19 @@ class _Scene:
 
     def _bare(self) -> FloatArray:
         """Where skin would show without the old garment: arms, neck and chest, or legs."""
-        top = self.garment.kind in ("top", "dress")
-        limbs = np.maximum(*(self.along(self.fit.bare[side], 0.15 if top else 0.2) for side in SIDES))
+        radius = self.arm_width() if self.top else 0.2
+        limbs = np.maximum(*(self.along(self.fit.bare[side], radius) for side in SIDES))
         inside = smoothstep((self.parts.person - 0.4) * 5)
-        if not top:
+        if not self.top:
             return as_float(limbs * inside)
-        chest = self.neck() * smoothstep((0.75 - self.row) / 0.1)
+        chest = self.neck * smoothstep((0.75 - self.row) / 0.1)
         return as_float(np.maximum(limbs, chest) * inside)
 
     def _other_zone(self) -> FloatArray:
         """Where the other garment would go on under the old one."""
         trunk = self.body.trunk / self.body.unit
         within = smoothstep((0.6 - np.abs(self.beside)) / 0.06) * smoothstep((self.parts.person - 0.4) * 5)
-        if self.garment.kind in ("top", "dress"):
+        if self.top:
             return as_float(within * smoothstep((self.row - 0.8 * trunk) / 0.05))
         return as_float(within * smoothstep((trunk - self.row) / 0.05))
 
@@ -275,23 +314,30 @@ class _Scene:
 
 
 def _fill(colours: FloatArray, weight: FloatArray) -> FloatArray:
-    """HxWx3: known pixels carried into unknown ones, from near by where there are any: normalised convolution at
-    doubling widths (Knutsson and Westin, 1993)."""
-    out, known = colours * weight[..., None], weight
-    result, done = np.zeros_like(colours), np.zeros_like(weight)
-    sigma = 1.0
-    while sigma < 2 * max(weight.shape) and float(done.min()) < 0.98:
-        soft, spread = blur(as_float(out), sigma), blur(known, sigma)
-        share = np.clip(spread * 4, 0, 1) * (1 - done)
-        result += (share / np.maximum(spread, 1e-4))[..., None] * soft
-        done = as_float(done + share)
-        sigma *= 2
-    return as_float(result / np.maximum(done, 1e-3)[..., None])
+    """HxWx3: known pixels carried into unknown ones, smoothly and from near by: the pull-push of Gortler et al., "The
+    Lumigraph", 1996."""
+    levels = [np.dstack([colours * weight[..., None], weight])]
+    while min(levels[-1].shape[:2]) > 2:
+        levels.append(cv2.pyrDown(levels[-1]))
+    # A pixel with a little weight in a coarse level knows its colour: let it count in full.
+    result = levels[-1][..., :3] / np.maximum(levels[-1][..., 3:], 1e-6)
+    for level in reversed(levels[:-1]):
+        coarse = cv2.pyrUp(as_float(result), dstsize=level.shape[1::-1])
+        known = np.clip(level[..., 3:] * 2, 0, 1)
+        result = coarse + known * (level[..., :3] / np.maximum(level[..., 3:], 1e-6) - coarse)
+    return as_float(result)
 
 
 def _firm(mask: FloatArray) -> FloatArray:
     """A soft mask with a narrower edge: nothing half seen inside."""
     return smoothstep((mask - 0.35) / 0.35)
+
+
+def _without_specks(mask: FloatArray, least: float) -> FloatArray:
+    """A soft mask without its pieces of fewer than `least` pixels."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((mask > 0.2).astype(np.uint8))
+    small = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < least)
+    return mask if len(small) == 0 or count < 2 else as_float(mask * ~np.isin(labels, small))
 
 
 def _eroded(mask: FloatArray, radius: float) -> FloatArray:
@@ -312,12 +358,6 @@ def _cast(caster: FloatArray, unit: float) -> FloatArray:
     shift = np.array([[1, 0, 0], [0, 1, 0.02 * unit]], np.float32)
     moved = cv2.warpAffine(caster, shift, caster.shape[1::-1])
     return blur(moved, 0.025 * unit)
-
-
-def _shaded_below(image: FloatArray, garment: FloatArray, receiver: FloatArray, unit: float) -> FloatArray:
-    """Skin and trousers a little darker where a hem, cuff or collar lies close above them."""
-    shadow = _cast(garment, unit) * (1 - garment) * receiver
-    return as_float(image * (1 - _SHADOW * shadow)[..., None])
 
 
 def _pixel(point: FloatArray) -> tuple[int, int]:

@@ -324,7 +324,7 @@ def _debug(person: _Person, best: _Result, shape: tuple[int, ...]) -> Debug:
     parts = person.parts
     warped = np.zeros_like(person.photo)
     for layer in best.layers.values():
-        warped = np.where(layer.alpha[..., None] > 0.5, layer.rgb, warped)
+        warped[layer.window] = np.where(layer.alpha[..., None] > 0.5, layer.rgb, warped[layer.window])
     torso = parts.lower if best.garment.kind in ("legs", "skirt") else parts.upper
     scale = np.array([shape[1] / person.photo.shape[1], shape[0] / person.photo.shape[0]])
     pose = person.body.pose

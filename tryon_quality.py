@@ -14,11 +14,12 @@ import numpy as np
 from body_fit import Fit
 from face_geometry import grow
 from garment_anchors import Garment, Part
-from garment_warp import Layer, Net
+from garment_warp import Layer, Net, united
 from person_parts import Body, PersonParts
 from tryon_composite import Composite
-from utils import FloatArray, GrayImage, RGBImage, as_float
+from utils import FloatArray, GrayImage, RGBImage, as_float, shrink
 
+_RESIDUE_STEP = 3
 _CAP = 0.49
 """The most that a draft with a failed gate can score."""
 
@@ -80,7 +81,7 @@ def assess(
     result: Composite,
 ) -> Quality:
     """Measure one attempt."""
-    warped = as_float(np.maximum.reduce([layer.alpha for layer in layers.values()]))
+    warped = united(layers.values(), photo.shape)
     trunk = _trunk(garment, fit, body, warped.shape)
     area = max(float((trunk > 0).sum()), 1.0)
     anchors = {name: _carried(nets["body"], garment.at(name)) for name in fit.handles if name in garment.anchors}
@@ -181,17 +182,19 @@ def _roughness(mask: FloatArray, scale: float, garment: Garment) -> float:
 
 def _residue(photo: RGBImage, parts: PersonParts, garment: Garment, result: Composite, area: float) -> float:
     """Pixels beside the new garment that were the old one's and still have its colour."""
-    old = parts.upper if garment.kind in ("top", "dress") else parts.lower
+    size = (max(1, photo.shape[1] // _RESIDUE_STEP), max(1, photo.shape[0] // _RESIDUE_STEP))
+    old = shrink(parts.upper if garment.kind in ("top", "dress") else parts.lower, size)
     core = old > 0.8
-    if core.sum() < 50:
+    if core.sum() < 20:
         return 0.0
-    lab = cv2.cvtColor(as_float(result.rgb) / 255, cv2.COLOR_RGB2LAB)
-    before = cv2.cvtColor(as_float(photo) / 255, cv2.COLOR_RGB2LAB)
+    before, after = (
+        cv2.cvtColor(as_float(shrink(each, size)) / 255, cv2.COLOR_RGB2LAB) for each in (photo, result.rgb)
+    )
     typical = np.median(before[core], axis=0)
-    beside = core & (result.garment < 0.2) & (result.front < 0.5)
-    alike = np.linalg.norm(lab - typical, axis=2) < 15
-    same = np.linalg.norm(lab - before, axis=2) < 6
-    return float((beside & alike & same).sum() / area)
+    beside = core & (shrink(result.garment, size) < 0.2) & (shrink(result.front, size) < 0.5)
+    alike = np.linalg.norm(after - typical, axis=2) < 15
+    same = np.linalg.norm(after - before, axis=2) < 6
+    return float((beside & alike & same).sum() * _RESIDUE_STEP**2 / area)
 
 
 def _aspect(net: Net) -> float:

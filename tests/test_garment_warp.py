@@ -44,7 +44,8 @@ def test_painted_pixels_are_the_true_warp(shirt: Garment) -> None:
     y, x = np.nonzero(layer.alpha > 0.99)
     angle = np.radians(-20)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    source = (np.stack([x, y], axis=1) - (260, 40)) @ turn.T / 0.5
+    origin = (layer.window[1].start - 260, layer.window[0].start - 40)
+    source = (np.stack([x, y], axis=1) + origin) @ turn.T / 0.5
     column, row = np.clip(np.round(source).astype(int), 0, np.array(shirt.alpha.shape[::-1]) - 1).T
     assert (shirt.alpha[row, column] > 0).mean() > 0.995
     inner = (layer.inside[y, x] < 0.01) & (
