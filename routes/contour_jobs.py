@@ -18,7 +18,7 @@ from service.contour_jobs import KIND, job_of
 from service.contours import ContourRequest
 from service.deps import ContourerDep, Pool, SettingsDep, StorageDep, SubmitJob
 from service.errors import DatabaseUnavailableError, NotFoundError
-from service.storage import LocalStorage
+from service.storage import Storage
 from service.tables import Job
 
 router = APIRouter(prefix="/api/v1/frontal/crop", tags=["facial contours"])
@@ -56,7 +56,7 @@ class ContourJobStatus(ContourJobAccepted):
     error_code: str | None = Field(description="Its code, which stays the same.", examples=["INVALID_VALUE"])
 
     @classmethod
-    def of(cls, job: Job, storage: LocalStorage) -> ContourJobStatus:
+    def of(cls, job: Job, storage: Storage) -> ContourJobStatus:
         """The seed's status has no word for a cancelled job: it failed."""
         cancelled = job.status == "cancelled"
         made = job.result if job.status == "completed" else None
@@ -64,7 +64,7 @@ class ContourJobStatus(ContourJobAccepted):
             job_id=job.id,
             status="failed" if cancelled else job.status,
             progress=job.progress,
-            result=None if made is None else b64encode(storage.find(job.id).path.read_bytes()).decode(),
+            result=None if made is None else b64encode(storage.read(storage.find(job.id))).decode(),
             media_type=None if made is None else made["media_type"],
             error="The job was cancelled." if cancelled else job.error,
             error_code="CANCELLED" if cancelled else job.error_code,

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from face_detector import Face, FaceDetector
 from service.deps import Detector, Pool, SettingsDep, StorageDep, Timings
 from service.image_io import decode_image, encode_image
-from service.storage import LocalStorage
+from service.storage import Storage
 from utils import FloatArray
 
 router = APIRouter(tags=["faces"])
@@ -82,7 +82,7 @@ async def detect_face(
 
 
 def _detect_and_store(
-    photo: BinaryIO, detector: FaceDetector, storage: LocalStorage, max_pixels: int, timings: dict[str, float]
+    photo: BinaryIO, detector: FaceDetector, storage: Storage, max_pixels: int, timings: dict[str, float]
 ) -> DetectFaceAnswer:
     """In a worker thread. The picture is stored last: what fails before leaves nothing behind."""
     started = perf_counter()
@@ -98,7 +98,7 @@ def _detect_and_store(
     results = DetectionResults(
         detected=bool(faces), faces=[DetectedFace.of(face) for face in faces], image_shape=list(image_rgb.shape)
     )
-    return DetectFaceAnswer(success=True, file_id=stored.id, file_path=stored.public_path, detection_results=results)
+    return DetectFaceAnswer(success=True, file_id=stored.id, file_path=stored.key, detection_results=results)
 
 
 def _rounded(values: FloatArray, digits: int) -> list[float]:

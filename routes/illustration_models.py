@@ -147,7 +147,7 @@ class Personalized(BaseModel):
         page = result.page
         return cls(
             output_file_id=str(result.file.id),
-            output_path=result.file.public_path,
+            output_path=result.file.key,
             download_url=f"/download/{result.file.id}",
             slot=UsedSlot(index=page.slot_index, **brief_slot(page.slot.to_json())),
             slots_in_page=result.slots_in_page,

@@ -111,7 +111,7 @@ async def personalize_book(
 @router.get("/download/{file_id}", response_class=FileResponse, responses={200: {"content": PICTURE}, 304: {}})
 def download(file_id: UUID, storage: StorageDep, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """A result or an upload as a file; takes ranges and If-None-Match."""
-    return file_response(storage.find(file_id), if_none_match)
+    return file_response(storage, storage.find(file_id), if_none_match)
 
 
 @router.delete("/download/{file_id}")
@@ -150,13 +150,17 @@ def get_template(template_id: UUID, templates: TemplatesDep, owner: Owner) -> Te
     return TemplateAnswer.of(templates.get(template_id, owner))
 
 
-@router.get("/templates/{template_id}/image", response_class=FileResponse)
-def get_template_image(template_id: UUID, templates: TemplatesDep, storage: StorageDep, owner: Owner) -> FileResponse:
-    """The page itself, as PNG."""
-    path = storage.find_template_image(templates.get(template_id, owner).id)
-    return FileResponse(
-        path, media_type="image/png", filename=path.name, headers={"Cache-Control": "private, no-cache"}
-    )
+@router.get("/templates/{template_id}/image", response_class=FileResponse, responses={304: {}})
+def get_template_image(
+    template_id: UUID,
+    templates: TemplatesDep,
+    storage: StorageDep,
+    owner: Owner,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The page itself, as PNG; takes ranges and If-None-Match."""
+    image = storage.find_template_image(templates.get(template_id, owner).id)
+    return file_response(storage, image, if_none_match)
 
 
 @router.put("/templates/{template_id}/slots", max_body_size=JSON_LIMIT)

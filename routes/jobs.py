@@ -118,7 +118,7 @@ def get_result(job: OwnJob, storage: StorageDep, if_none_match: Annotated[str | 
         )
     if job.status != "completed":
         raise JobFailedError(job.error or "The job was cancelled.")
-    return file_response(storage.find(job.id), if_none_match)
+    return file_response(storage, storage.find(job.id), if_none_match)
 
 
 async def watcher(jobs: JobsDep) -> AsyncIterator[None]:

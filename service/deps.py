@@ -30,7 +30,7 @@ from service.processing_log import ProcessingLog
 from service.recognition import FaceRecognition, why_no_recogniser
 from service.result_cache import ResultCache
 from service.state import State
-from service.storage import LocalStorage
+from service.storage import Storage
 from service.tables import Job
 from service.templates import TemplateStore
 from service.webhooks import check_webhook_url
@@ -70,7 +70,7 @@ async def get_metrics(state: StateDep) -> Metrics:
     return state.metrics
 
 
-async def get_storage(state: StateDep) -> LocalStorage:
+async def get_storage(state: StateDep) -> Storage:
     """Uploads, results and templates."""
     return state.storage
 
@@ -227,7 +227,7 @@ AccountsDep = Annotated[Accounts, Depends(get_accounts)]
 PasswordPool = Annotated[InferencePool, Depends(get_password_pool)]
 ProcessingDep = Annotated[ProcessingLog, Depends(get_processing)]
 CacheDep = Annotated[ResultCache, Depends(get_cache)]
-StorageDep = Annotated[LocalStorage, Depends(get_storage)]
+StorageDep = Annotated[Storage, Depends(get_storage)]
 TemplatesDep = Annotated[TemplateStore, Depends(get_templates)]
 ModelStoreDep = Annotated[ModelStore, Depends(get_models)]
 Landmarks = Annotated[FaceLandmarks, Depends(get_landmarks)]

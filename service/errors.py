@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, TypeAlias
 
 NO_FACE = "No face detected in image"
+STORAGE_RETRY_S = 5
+"""Seconds after which a storage that did not answer is worth another request."""
 
 ImageModelReason: TypeAlias = Literal[
     "NO_KEY", "FORBIDDEN", "CANCELLED", "BUSY", "CIRCUIT_OPEN", "TIMEOUT", "UNAVAILABLE", "RATE_LIMITED",
@@ -271,6 +273,16 @@ class StorageFullError(ServiceError):
 
     code = "STORAGE_FULL"
     status = 507
+
+
+class StorageUnavailableError(ServiceError):
+    """The storage of files does not answer, or refuses the service; nothing was changed."""
+
+    code = "STORAGE_UNAVAILABLE"
+    status = 503
+
+    def __init__(self, message: str = "The storage of files does not answer. Try again later.") -> None:
+        super().__init__(message, retry_after_s=STORAGE_RETRY_S)
 
 
 class ModelDownloadError(ServiceError):

@@ -18,7 +18,7 @@ from personalizer import Identity, PersonalizedPage, PersonalizeOptions, Persona
 from service.errors import ImageUnreadableError, InvalidValueError, NoFaceSlotError, naming
 from service.image_io import DecodedImage, ImageFormat, decode_image, encode_image
 from service.slots import SlotChoice, SlotSpec, build_slot, build_slots, check_box
-from service.storage import LocalStorage, StoredFile
+from service.storage import Storage, StoredFile
 from service.tables import Template
 from service.templates import TemplateStore
 from utils import FloatArray, Stopwatch
@@ -57,7 +57,7 @@ class Illustrator:
     """The main job on files. Thread-safe."""
 
     def __init__(
-        self, *, personalizer: Personalizer, storage: LocalStorage, templates: TemplateStore, max_pixels: int
+        self, *, personalizer: Personalizer, storage: Storage, templates: TemplateStore, max_pixels: int
     ) -> None:
         self.personalizer = personalizer
         self.storage = storage
@@ -159,8 +159,8 @@ class Illustrator:
         """The page, and its slots where it is a template."""
         if isinstance(illustration, UUID):
             template = self.templates.get(illustration, owner)
-            with self.storage.find_template_image(illustration).open("rb") as file:
-                image = decode_image(file, max_pixels=self.max_pixels, to_srgb=False)
+            data = self.storage.read(self.storage.find_template_image(illustration))
+            image = decode_image(data, max_pixels=self.max_pixels, to_srgb=False)
             return image, [FaceSlot.from_json(slot) for slot in template.slots]
         return self._decode(illustration, "illustration", to_srgb=False), None
 

@@ -16,7 +16,7 @@ import structlog
 from service.error_handlers import INTERNAL_ERROR, is_disk_full
 from service.errors import DatabaseUnavailableError, ServiceError, StorageFullError
 from service.job_store import JobLostError, JobStatus, JobStore
-from service.storage import LocalStorage, StoredFile
+from service.storage import Storage, StoredFile
 from service.tables import Job
 
 P = ParamSpec("P")
@@ -101,7 +101,7 @@ class JobRunner:
     def __init__(
         self,
         store: JobStore,
-        storage: LocalStorage,
+        storage: Storage,
         *,
         compute: Callable[[Callable[[], Any]], Any],
         concurrent: int,

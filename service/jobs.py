@@ -27,7 +27,7 @@ from service.database import Database
 from service.errors import ServiceError
 from service.job_runs import Handler, JobRunner
 from service.job_store import FINISHED, JobStore
-from service.storage import LocalStorage
+from service.storage import Storage
 from service.tables import Job, utc_now
 
 logger = structlog.get_logger("jobs")
@@ -88,7 +88,7 @@ class Jobs:
     def __init__(
         self,
         database: Database,
-        storage: LocalStorage,
+        storage: Storage,
         *,
         compute: Callable[[Callable[[], Any]], Any],
         concurrent: int,

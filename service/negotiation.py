@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from stat import S_IFREG
 from typing import TypeVar
 
+from anyio import AsyncFile, CancelScope, to_thread
 from fastapi.responses import FileResponse, Response
 
 from service.image_io import ImageFormat
-from service.storage import StoredFile
+from service.storage import FoundFile, Storage
 
 T = TypeVar("T")
 
@@ -41,13 +46,34 @@ def wants_events(accept: str) -> bool:
     return events > max((weight for name, weight in ranges if name == "application/json"), default=0.0)
 
 
-def file_response(file: StoredFile, if_none_match: str | None) -> Response:
+def file_response(storage: Storage, file: FoundFile, if_none_match: str | None) -> Response:
     """The file, for saving; takes ranges. Nothing but its headers where the client has it already."""
     etag = f'"{file.id}"'  # what has an id never changes
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if is_known_by_client(etag, if_none_match):
         return Response(status_code=304, headers=headers)
-    return FileResponse(file.path, media_type=file.media_type, filename=file.path.name, headers=headers)
+    return StoredFileResponse(storage, file, headers)
+
+
+class StoredFileResponse(FileResponse):
+    """The framework's answer with a file, its ranges and conditions, for a file that need not be on this machine."""
+
+    chunk_size = 256 * 1024
+
+    def __init__(self, storage: Storage, file: FoundFile, headers: Mapping[str, str]) -> None:
+        facts = os.stat_result((S_IFREG, 0, 0, 0, 0, 0, file.size, int(file.modified), int(file.modified), 0))
+        super().__init__(file.key, media_type=file.media_type, filename=file.name, headers=headers, stat_result=facts)
+        self._open = partial(storage.open, file)
+
+    @asynccontextmanager
+    async def _open_file(self) -> AsyncIterator[AsyncFile[bytes]]:
+        """Instead of opening the path."""
+        file = await to_thread.run_sync(self._open)
+        try:
+            yield AsyncFile(file)
+        finally:
+            with CancelScope(shield=True):  # closing must finish even when the client went away
+                await to_thread.run_sync(file.close)
 
 
 def is_known_by_client(etag: str, if_none_match: str | None) -> bool:

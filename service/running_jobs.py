@@ -22,7 +22,7 @@ from service.job_runs import Handler, JobResult, JobRun
 from service.jobs import Jobs
 from service.middleware import StartError
 from service.processing_log import ProcessingLog
-from service.storage import LocalStorage
+from service.storage import Storage
 from service.webhooks import WebhookSender
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ async def opened_database(settings: Settings) -> AsyncIterator[Database]:
         database.close()
 
 
-def make_jobs(settings: Settings, database: Database, storage: LocalStorage, pool: InferencePool) -> Jobs:
+def make_jobs(settings: Settings, database: Database, storage: Storage, pool: InferencePool) -> Jobs:
     """Jobs that compute in the pool of this event loop. Not started yet."""
     loop = asyncio.get_running_loop()
 

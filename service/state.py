@@ -35,7 +35,7 @@ from service.rate_limit import RateLimiter
 from service.result_cache import ResultCache
 from service.running_jobs import make_jobs, opened_database, running_jobs
 from service.shutdown import set_when_told_to_stop
-from service.storage import LocalStorage
+from service.storage import Storage, local_storage
 from service.templates import TemplateStore
 from service.tokens import AccessTokens
 
@@ -54,7 +54,7 @@ class State:
 
     settings: Settings
     pool: InferencePool
-    storage: LocalStorage
+    storage: Storage
     templates: TemplateStore
     models: ModelStore
     landmarks: FaceLandmarks
@@ -144,7 +144,7 @@ async def _build(
     settings: Settings, tokens: AccessTokens, limiter: RateLimiter, metrics: Metrics, database: Database
 ) -> State:
     try:
-        storage = LocalStorage(upload_dir=settings.upload_dir, output_dir=settings.output_dir)
+        storage = local_storage(upload_dir=settings.upload_dir, output_dir=settings.output_dir)
     except OSError as error:
         raise StartError(f"UPLOAD_DIR or OUTPUT_DIR can't be made: {error}") from error
     templates = TemplateStore(database, storage)

@@ -1,26 +1,27 @@
-"""Pictures in two local folders: uploads and templates in one, results in the other.
+"""Every file that the service keeps: what it is called, how long it stays, and who may find it.
 
-Ids are random UUIDs that the service makes itself, so a name can't lead out of its folder. A file appears by a rename:
-complete, or not at all. Uploads and results expire; templates stay until they are deleted.
+Uploads, templates and the files of jobs are below `uploads/`, results below `outputs/`; a user's avatar, subject and
+generated pictures below a prefix each. Ids are random UUIDs that the service makes itself. Uploads and results expire;
+templates, avatars and subjects stay until they are deleted. Where the files are is an `ObjectStore`'s matter.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, TypeAlias
 from uuid import UUID, uuid4
 
 import structlog
 
-from service.error_handlers import is_disk_full
-from service.errors import NotFoundError, StorageFullError
+from service.errors import InvalidValueError, NotFoundError
+from service.local_storage import LocalFiles
+from service.object_store import ObjectStore, StoredObject
 
 logger = structlog.get_logger(__name__)
 
@@ -29,6 +30,7 @@ MEDIA_TYPES = {
     "svg": "image/svg+xml", "json": "application/json",
 }  # fmt: skip
 """What the service writes, by suffix."""
+UPLOADS, OUTPUTS = "uploads/", "outputs/"
 UPLOAD_SUFFIXES = ("jpg", "png", "webp")
 RESULT_ENDINGS = (
     "_personalized.png", "_personalized.jpg", "_personalized.webp", "_book.zip", "_book.pdf",
@@ -36,9 +38,19 @@ RESULT_ENDINGS = (
 )  # fmt: skip
 TEMPLATE_IMAGE, PRIVATE_TEMPLATE_IMAGE, TEMPLATE_RECORD = "_template.png", "_private_template.png", "_template.json"
 JOB_INPUT = "_job_"
-PARTIAL = ".partial"
-PARTIAL_MAX_AGE_S = 3600
-"""A write takes seconds: an older partial file is what a killed process left."""
+DRAFT_MAX_AGE_S = 3600
+"""A write takes seconds: an older draft is what a killed process left."""
+UUID_LENGTH = 36
+USER_ID_PATTERN = r"^[A-Za-z0-9_-][A-Za-z0-9._@+-]{0,127}$"
+"""A user's id becomes a part of keys: no slash, no leading dot, nothing that a file system reads in its own way."""
+GENERATED_NAME = re.compile(r"[a-z]{1,20}_([0-9a-f]{32})\.(?:png|jpg|webp)")
+
+UserPicture: TypeAlias = Literal["avatar", "subject"]
+Attempt: TypeAlias = Callable[[], None]
+
+
+def _once(attempt: Attempt) -> None:
+    attempt()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,110 +63,92 @@ class TemplateImage:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that is stored. `public_path` is its name in the API's answers, whatever folder it really is in."""
+    """A file that is stored. `key` is its name in the storage and in the API's answers."""
 
     id: UUID
-    path: Path
-    public_path: str
+    key: str
+
+    @property
+    def name(self) -> str:
+        """The last part of its key."""
+        return self.key.rpartition("/")[2]
 
     @property
     def media_type(self) -> str:
         """The type of its content."""
-        return MEDIA_TYPES[self.path.suffix.removeprefix(".")]
+        return _media_type(self.key)
 
 
-class LocalStorage:
-    """Safe from any thread and from several processes; blocking, so call it from a worker thread."""
+@dataclass(frozen=True, slots=True)
+class FoundFile(StoredFile):
+    """A file that was looked up: its size in bytes, and when it was stored in seconds since the epoch."""
 
-    def __init__(self, *, upload_dir: Path, output_dir: Path) -> None:
-        self.upload_dir = upload_dir
-        self.output_dir = output_dir
-        for folder in (upload_dir, output_dir):
-            folder.mkdir(parents=True, exist_ok=True)
+    size: int
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class UserPrefixes:
+    """What the keys of a user's pictures begin with: `{avatar}{user_id}`, `{generated}{user_id}/{name}`."""
+
+    avatar: str = f"{UPLOADS}avatars/"
+    subject: str = f"{UPLOADS}subjects/"
+    generated: str = f"{OUTPUTS}generated/"
+
+
+class Storage:
+    """Safe from any thread and from several processes; blocking, so call it from a worker thread.
+
+    All methods raise StorageUnavailableError, and those that save StorageFullError: nothing was left behind then.
+    """
+
+    def __init__(self, store: ObjectStore, prefixes: UserPrefixes | None = None) -> None:
+        self.store = store
+        self.prefixes = prefixes or UserPrefixes()
+
+    # Uploads and results
 
     def save_upload(self, data: bytes, *, suffix: str) -> StoredFile:
-        """Store an uploaded picture. `suffix` is one of `UPLOAD_SUFFIXES`.
-
-        Raises:
-            StorageFullError: nothing was left behind.
-        """
+        """Store an uploaded picture. `suffix` is one of `UPLOAD_SUFFIXES`."""
         file_id = uuid4()
-        return self._save(file_id, self.upload_dir, f"uploads/{file_id}.{suffix}", lambda file: file.write(data))
+        return self._save(file_id, f"{UPLOADS}{file_id}.{suffix}", data)
 
     def save_result(self, data: bytes, *, suffix: str) -> StoredFile:
-        """Store a personalised page. `suffix` is png, jpg or webp.
-
-        Raises:
-            StorageFullError: nothing was left behind.
-        """
+        """Store a personalised page. `suffix` is png, jpg or webp."""
         file_id = uuid4()
-        name = f"outputs/{file_id}_personalized.{suffix}"
-        return self._save(file_id, self.output_dir, name, lambda file: file.write(data))
+        return self._save(file_id, f"{OUTPUTS}{file_id}_personalized.{suffix}", data)
 
-    def save_job_result(self, job_id: UUID, write: Callable[[BinaryIO], object], *, ending: str) -> StoredFile:
-        """Store what a job made, under the job's id. The first that was stored stays: a job done twice has one result.
-
-        `ending` is one of `RESULT_ENDINGS`; `write` writes the file, and whatever it raises leaves nothing behind.
-
-        Raises:
-            StorageFullError: nothing was left behind.
-        """
-        public_path = f"outputs/{job_id}{ending}"
-        path = self.output_dir / f"{job_id}{ending}"
-        with _refuse_when_full(), _partial_file(path) as partial:
-            _write_durably(partial, write)
-            with suppress(FileExistsError):
-                path.hardlink_to(partial)
-        return StoredFile(job_id, path, public_path)
-
-    def save_job_input(self, job_id: UUID, name: str, data: bytes) -> None:
-        """Keep a file that a job needs; it is no upload that could be downloaded.
-
-        Raises:
-            StorageFullError: nothing was left behind.
-        """
-        path = self._job_input(job_id, name)
-        with _refuse_when_full(), _partial_file(path) as partial:
-            _write_durably(partial, lambda file: file.write(data))
-            partial.replace(path)
-
-    def open_job_input(self, job_id: UUID, name: str) -> BinaryIO:
-        """A file that a job was given.
-
-        Raises:
-            NotFoundError: the folder of uploads isn't the one that it was given in.
-        """
-        try:
-            return self._job_input(job_id, name).open("rb")
-        except FileNotFoundError as error:
-            raise NotFoundError(
-                "A file of this job is gone. Processes that share jobs must share UPLOAD_DIR."
-            ) from error
-
-    def delete_job_inputs(self, job_id: UUID) -> None:
-        """Remove all files that a job was given."""
-        for path in self.upload_dir.glob(f"{job_id}{JOB_INPUT}*"):
-            path.unlink(missing_ok=True)
-
-    def jobs_with_inputs(self) -> dict[UUID, float]:
-        """The jobs whose files are kept, and the age of the youngest in seconds."""
-        now, ages = time.time(), dict[UUID, float]()
-        for path in self.upload_dir.glob(f"*{JOB_INPUT}*"):
-            if not path.name.startswith(".") and _starts_with_uuid(path.name):
-                job_id, age = UUID(path.name[:36]), now - _modified(path)
-                ages[job_id] = min(age, ages.get(job_id, age))
-        return ages
-
-    def find(self, file_id: UUID) -> StoredFile:
+    def find(self, file_id: UUID) -> FoundFile:
         """The result or upload with this id.
 
         Raises:
             NotFoundError: there is none, or it has expired.
         """
-        for path, public in self._candidates(file_id):
-            if path.is_file():
-                return StoredFile(file_id, path, public)
-        raise NotFoundError(f"There is no file {file_id}. Results and uploads expire, and may have been deleted.")
+        found = self.store.first_of([f"{OUTPUTS}{file_id}{ending}" for ending in RESULT_ENDINGS])
+        found = found or self.store.first_of([f"{UPLOADS}{file_id}.{suffix}" for suffix in UPLOAD_SUFFIXES])
+        if found is None:
+            raise NotFoundError(f"There is no file {file_id}. Results and uploads expire, and may have been deleted.")
+        return FoundFile(file_id, found.key, found.size, found.modified)
+
+    def open(self, file: StoredFile) -> BinaryIO:
+        """A file to read, from any position.
+
+        Raises:
+            NotFoundError: it was removed meanwhile.
+        """
+        try:
+            return self.store.open(file.key)
+        except FileNotFoundError as error:
+            raise NotFoundError(f"The file {file.id} was removed just now.") from error
+
+    def read(self, file: StoredFile) -> bytes:
+        """All of a file.
+
+        Raises:
+            NotFoundError: it was removed meanwhile.
+        """
+        with self.open(file) as content:
+            return content.read()
 
     def delete(self, file_id: UUID) -> None:
         """Remove a result or upload at once.
@@ -162,139 +156,291 @@ class LocalStorage:
         Raises:
             NotFoundError: there is none.
         """
-        self.find(file_id).path.unlink(missing_ok=True)
+        self.store.delete(self.find(file_id).key)
 
-    def save_template_image(self, template_id: UUID, png: bytes, *, private: bool) -> None:
-        """Store the picture of a template, a PNG. It does not expire. `private`: it belongs to one user.
+    # Jobs
+
+    def save_job_result(
+        self,
+        job_id: UUID,
+        write: Callable[[BinaryIO], object],
+        *,
+        ending: str,
+        attempts: Callable[[Attempt], None] = _once,
+    ) -> StoredFile:
+        """Store what a job made, under the job's id. The first that was stored stays: a job done twice has one result.
+
+        Args:
+            job_id: the job's.
+            write: writes the file; whatever it raises leaves nothing behind.
+            ending: one of `RESULT_ENDINGS`.
+            attempts: calls what it is given until the storage takes what `write` wrote.
+        """
+        return self._save_first(job_id, f"{OUTPUTS}{job_id}{ending}", write, attempts)
+
+    def save_job_input(self, job_id: UUID, name: str, data: bytes) -> None:
+        """Keep a file that a job needs; it is no upload that could be downloaded."""
+        self._put(f"{UPLOADS}{job_id}{JOB_INPUT}{name}", data)
+
+    def open_job_input(self, job_id: UUID, name: str) -> BinaryIO:
+        """A file that a job was given.
 
         Raises:
-            StorageFullError: nothing was left behind.
+            NotFoundError: the storage isn't the one that it was given in.
         """
-        path = self.upload_dir / f"{template_id}{PRIVATE_TEMPLATE_IMAGE if private else TEMPLATE_IMAGE}"
-        with _refuse_when_full(), _partial_file(path) as partial:
-            _write_durably(partial, lambda file: file.write(png))
-            partial.replace(path)
+        try:
+            return self.store.open(f"{UPLOADS}{job_id}{JOB_INPUT}{name}")
+        except FileNotFoundError as error:
+            raise NotFoundError(
+                "A file of this job is gone. Processes that share jobs must share UPLOAD_DIR, or a bucket."
+            ) from error
 
-    def find_template_image(self, template_id: UUID) -> Path:
+    def delete_job_inputs(self, job_id: UUID) -> None:
+        """Remove all files that a job was given."""
+        for file in list(self.store.list(f"{UPLOADS}{job_id}{JOB_INPUT}")):
+            self.store.delete(file.key)
+
+    def jobs_with_inputs(self) -> dict[UUID, float]:
+        """The jobs whose files are kept, and the age of the youngest in seconds."""
+        now, ages = time.time(), dict[UUID, float]()
+        for file in self.store.list(UPLOADS):
+            job_id = _id_of(file.key, UPLOADS)
+            if job_id is not None and file.key.startswith(f"{UPLOADS}{job_id}{JOB_INPUT}"):
+                age = now - file.modified
+                ages[job_id] = min(age, ages.get(job_id, age))
+        return ages
+
+    # Templates
+
+    def save_template_image(self, template_id: UUID, png: bytes, *, private: bool) -> None:
+        """Store the picture of a template, a PNG. It does not expire. `private`: it belongs to one user."""
+        self._put(f"{UPLOADS}{template_id}{PRIVATE_TEMPLATE_IMAGE if private else TEMPLATE_IMAGE}", png)
+
+    def find_template_image(self, template_id: UUID) -> FoundFile:
         """The picture of a template, a PNG.
 
         Raises:
             NotFoundError: there is none.
         """
-        for path in self._template_image_paths(template_id):
-            if path.is_file():
-                return path
-        raise NotFoundError(f"There is no template {template_id}. GET /templates lists those there are.")
+        found = self.store.first_of(_template_image_keys(template_id))
+        if found is None:
+            raise NotFoundError(f"There is no template {template_id}. GET /templates lists those there are.")
+        return FoundFile(template_id, found.key, found.size, found.modified)
 
     def delete_template_image(self, template_id: UUID) -> None:
         """Remove the picture of a template, if there is one, and the record that a former version kept beside it."""
-        for path in (*self._template_image_paths(template_id), self._template_record(template_id)):
-            path.unlink(missing_ok=True)
+        for key in (*_template_image_keys(template_id), f"{UPLOADS}{template_id}{TEMPLATE_RECORD}"):
+            self.store.delete(key)
 
     def template_images(self) -> dict[UUID, TemplateImage]:
         """The templates whose picture is stored."""
         images: dict[UUID, TemplateImage] = {}
-        for path in self.upload_dir.glob(f"*{TEMPLATE_IMAGE}"):
-            if _starts_with_uuid(path.name):
-                private = path.name.endswith(PRIVATE_TEMPLATE_IMAGE)
-                stored_at = datetime.fromtimestamp(_modified(path), UTC)
-                images[UUID(path.name[:36])] = TemplateImage(stored_at, private)
+        for file in self.store.list(UPLOADS):
+            template_id = _id_of(file.key, UPLOADS)
+            if template_id is not None and file.key in _template_image_keys(template_id):
+                private = file.key.endswith(PRIVATE_TEMPLATE_IMAGE)
+                images[template_id] = TemplateImage(datetime.fromtimestamp(file.modified, UTC), private)
         return images
 
     def former_template_record(self, template_id: UUID) -> dict[str, Any]:
         """What a former version wrote beside the picture of a template; {} where there is nothing, or it is damaged."""
         try:
-            record = json.loads(self._template_record(template_id).read_bytes())
+            with self.store.open(f"{UPLOADS}{template_id}{TEMPLATE_RECORD}") as file:
+                record = json.loads(file.read())
         except (FileNotFoundError, ValueError):
             return {}
         return record if isinstance(record, dict) else {}
 
+    # Pictures of users
+
+    def save_user_picture(self, which: UserPicture, user_id: str, data: bytes, *, media_type: str) -> None:
+        """Store the avatar or subject of a user, instead of the one before. It does not expire.
+
+        Raises:
+            InvalidValueError: no id of a user.
+        """
+        self._put(self._user_picture_key(which, user_id), data, media_type=media_type)
+
+    def read_user_picture(self, which: UserPicture, user_id: str) -> bytes:
+        """The avatar or subject of a user: whatever was stored there, by the service or by others.
+
+        Raises:
+            InvalidValueError: no id of a user.
+            NotFoundError: the user has none.
+        """
+        try:
+            with self.store.open(self._user_picture_key(which, user_id)) as file:
+                return file.read()
+        except FileNotFoundError as error:
+            raise _no_user_picture(which, user_id) from error
+
+    def delete_user_picture(self, which: UserPicture, user_id: str) -> None:
+        """Remove the avatar or subject of a user at once.
+
+        Raises:
+            InvalidValueError: no id of a user.
+            NotFoundError: the user has none.
+        """
+        key = self._user_picture_key(which, user_id)
+        if self.store.first_of([key]) is None:
+            raise _no_user_picture(which, user_id)
+        self.store.delete(key)
+
+    def save_generated(
+        self, data: bytes, *, kind: str, suffix: str, user_id: str | None = None, file_id: UUID | None = None
+    ) -> StoredFile:
+        """Store a generated picture as `{kind}_{id}.{suffix}`, below the user it is for. It expires as results do.
+
+        Args:
+            data: the picture.
+            kind: lower-case letters, such as `memory`.
+            suffix: png, jpg or webp.
+            user_id: whom it is for, or None.
+            file_id: a job's that made it: then the first that was stored stays. Default: a new one.
+
+        Raises:
+            InvalidValueError: no id of a user.
+        """
+        own_id = file_id or uuid4()
+        key = self._generated_key(f"{kind}_{own_id.hex}.{suffix}", user_id)
+        return self._save_first(own_id, key, lambda file: file.write(data))
+
+    def find_generated(self, name: str, user_id: str | None = None) -> FoundFile:
+        """A generated picture by the last part of its key, and the user it is for.
+
+        Raises:
+            NotFoundError: there is none, or it has expired.
+        """
+        match = GENERATED_NAME.fullmatch(name)
+        found = self.store.first_of([self._generated_key(name, user_id)]) if match else None
+        if match is None or found is None:
+            raise NotFoundError("There is no such picture. Generated pictures expire, and may have been deleted.")
+        return FoundFile(UUID(match[1]), found.key, found.size, found.modified)
+
+    def delete_generated(self, name: str, user_id: str | None = None) -> None:
+        """Remove a generated picture at once.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        self.store.delete(self.find_generated(name, user_id).key)
+
+    def forget_user(self, user_id: str) -> None:
+        """Remove all pictures of a user.
+
+        Raises:
+            InvalidValueError: no id of a user.
+        """
+        generated = list(self.store.list(self._generated_key("", user_id)))
+        pictures: tuple[UserPicture, ...] = ("avatar", "subject")
+        for key in (*(self._user_picture_key(which, user_id) for which in pictures), *(file.key for file in generated)):
+            self.store.delete(key)
+
+    # Addresses
+
+    def uri(self, file: StoredFile) -> str | None:
+        """The s3:// address of a file, for who has access to the bucket; None with local folders."""
+        return self.store.uri(file.key)
+
+    def presigned_url(self, file: StoredFile, *, expires_s: int) -> str | None:
+        """A URL that anybody may fetch a file from for so long; None with local folders."""
+        return self.store.presigned_url(file.key, expires_s=expires_s, file_name=file.name, media_type=file.media_type)
+
+    # Retention
+
     def sweep(self, *, retention_hours: float) -> int:
         """Remove uploads and results older than this, and what killed processes left half-written; how many."""
-        now = time.time()
-        expired = [path for path in self._own_files() if now - _modified(path) > _max_age_s(path, retention_hours)]
-        for path in expired:
-            path.unlink(missing_ok=True)
-        return len(expired)
+        too_old = time.time() - retention_hours * 3600
+        expired = {file.key for file in self._expiring() if file.modified < too_old}
+        for key in expired:
+            self.store.delete(key)
+        return len(expired) + self.store.remove_drafts(older_than_s=DRAFT_MAX_AGE_S)
 
-    def _candidates(self, file_id: UUID) -> Iterator[tuple[Path, str]]:
-        for ending in RESULT_ENDINGS:
-            yield self.output_dir / f"{file_id}{ending}", f"outputs/{file_id}{ending}"
-        for suffix in UPLOAD_SUFFIXES:
-            yield self.upload_dir / f"{file_id}.{suffix}", f"uploads/{file_id}.{suffix}"
+    def _expiring(self) -> Iterator[StoredObject]:
+        """Files that expire. Whatever else lies there isn't ours to remove."""
+        for folder in (UPLOADS, OUTPUTS):
+            for file in self.store.list(folder):
+                if _id_of(file.key, folder) and _is_upload_or_result(file.key):
+                    yield file
+        for file in self.store.list(self.prefixes.generated):
+            if GENERATED_NAME.fullmatch(file.key.rpartition("/")[2]):
+                yield file
 
-    def _own_files(self) -> Iterator[Path]:
-        """Files that may expire. Whatever else lies in the folders isn't ours to remove."""
-        for folder in (self.upload_dir, self.output_dir):
-            for path in folder.iterdir():
-                partial = path.name.startswith(".") and path.name.endswith(PARTIAL)
-                if partial or (_starts_with_uuid(path.name) and path.suffix.removeprefix(".") in MEDIA_TYPES
-                               and not path.name.endswith((TEMPLATE_IMAGE, TEMPLATE_RECORD))):  # fmt: skip
-                    yield path
+    # Keys
 
-    def _job_input(self, job_id: UUID, name: str) -> Path:
-        return self.upload_dir / f"{job_id}{JOB_INPUT}{name}"
+    def _user_picture_key(self, which: UserPicture, user_id: str) -> str:
+        prefix = self.prefixes.avatar if which == "avatar" else self.prefixes.subject
+        return f"{prefix}{_checked(user_id)}"
 
-    def _template_image_paths(self, template_id: UUID) -> list[Path]:
-        """Where it may be."""
-        return [self.upload_dir / f"{template_id}{ending}" for ending in (TEMPLATE_IMAGE, PRIVATE_TEMPLATE_IMAGE)]
+    def _generated_key(self, name: str, user_id: str | None) -> str:
+        folder = "" if user_id is None else f"{_checked(user_id)}/"
+        return f"{self.prefixes.generated}{folder}{name}"
 
-    def _template_record(self, template_id: UUID) -> Path:
-        return self.upload_dir / f"{template_id}{TEMPLATE_RECORD}"
+    # Writing
 
-    def _save(self, file_id: UUID, folder: Path, public_path: str, write: Callable[[BinaryIO], object]) -> StoredFile:
-        path = folder / public_path.rpartition("/")[2]
-        self._write(path, write)
-        return StoredFile(file_id, path, public_path)
+    def _put(self, key: str, data: bytes, *, media_type: str | None = None) -> None:
+        with self.store.draft(key, media_type=media_type or _media_type(key)) as draft:
+            draft.file.write(data)
+            draft.publish()
 
-    def _write(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
-        with _refuse_when_full(), _partial_file(path) as partial:
-            with partial.open("wb") as file:
-                write(file)
-            partial.replace(path)
+    def _save(self, file_id: UUID, key: str, data: bytes) -> StoredFile:
+        with self.store.draft(key, media_type=_media_type(key)) as draft:
+            draft.file.write(data)
+            draft.publish(durable=False)
+        return StoredFile(file_id, key)
 
-
-def _write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """What a job is given or makes must outlast even a power cut: its record says that it is there."""
-    with path.open("w+b") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
+    def _save_first(
+        self,
+        file_id: UUID,
+        key: str,
+        write: Callable[[BinaryIO], object],
+        attempts: Callable[[Attempt], None] = _once,
+    ) -> StoredFile:
+        with self.store.draft(key, media_type=_media_type(key)) as draft:
+            write(draft.file)
+            attempts(lambda: draft.publish(first_stays=True))
+        return StoredFile(file_id, key)
 
 
-@contextmanager
-def _partial_file(path: Path) -> Iterator[Path]:
-    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}{PARTIAL}")
+def local_storage(*, upload_dir: Path, output_dir: Path) -> Storage:
+    """Files in two local folders, which are made where they are missing."""
+    return Storage(LocalFiles(upload_dir=upload_dir, output_dir=output_dir))
+
+
+LocalStorage = local_storage
+
+
+def _template_image_keys(template_id: UUID) -> list[str]:
+    """Where it may be."""
+    return [f"{UPLOADS}{template_id}{ending}" for ending in (TEMPLATE_IMAGE, PRIVATE_TEMPLATE_IMAGE)]
+
+
+def _is_upload_or_result(key: str) -> bool:
+    kept = key.endswith((TEMPLATE_IMAGE, PRIVATE_TEMPLATE_IMAGE, TEMPLATE_RECORD)) or JOB_INPUT in key
+    return _suffix(key) in MEDIA_TYPES and not kept
+
+
+def _id_of(key: str, folder: str) -> UUID | None:
+    """The id that the name of a file in this folder begins with; None where it isn't one of ours."""
     try:
-        yield partial
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _refuse_when_full() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if is_disk_full(error):
-            raise StorageFullError("The service's disk is full. Nothing was stored; try again later.") from error
-        raise
-
-
-def _starts_with_uuid(name: str) -> bool:
-    try:
-        UUID(name[:36])
+        return UUID(key.removeprefix(folder)[:UUID_LENGTH])
     except ValueError:
-        return False
-    return True
+        return None
 
 
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:  # removed by another process: as if written just now
-        return time.time()
+def _media_type(key: str) -> str:
+    return MEDIA_TYPES.get(_suffix(key), "application/octet-stream")
 
 
-def _max_age_s(path: Path, retention_hours: float) -> float:
-    return PARTIAL_MAX_AGE_S if path.name.endswith(PARTIAL) else retention_hours * 3600
+def _suffix(key: str) -> str:
+    return key.rpartition("/")[2].rpartition(".")[2]
+
+
+def _checked(user_id: str) -> str:
+    if not re.fullmatch(USER_ID_PATTERN, user_id):
+        raise InvalidValueError("user_id: give 1 to 128 letters, digits and . _ - @ +, and no dot in front.")
+    return user_id
+
+
+def _no_user_picture(which: UserPicture, user_id: str) -> NotFoundError:
+    return NotFoundError(f"The user {user_id} has no {which}. PUT /v1/users/{{user_id}}/{which} stores one.")

@@ -20,7 +20,7 @@ from service.auth import SERVICE_OWNER
 from service.database import Database
 from service.errors import NotFoundError, ServiceError
 from service.image_io import read_size
-from service.storage import LocalStorage
+from service.storage import Storage
 from service.tables import Template, utc_now
 
 logger = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ ADOPTED_AFTER = timedelta(minutes=1)
 class TemplateStore:
     """Thread-safe; blocking. All methods raise DatabaseUnavailableError, and writing ones StorageFullError."""
 
-    def __init__(self, database: Database, storage: LocalStorage) -> None:
+    def __init__(self, database: Database, storage: Storage) -> None:
         self._database = database
         self._storage = storage
 
@@ -120,7 +120,7 @@ class TemplateStore:
     def _adopt(self, template_id: UUID, stored_at: datetime) -> bool:
         record = self._storage.former_template_record(template_id)
         try:
-            with self._storage.find_template_image(template_id).open("rb") as picture:
+            with self._storage.open(self._storage.find_template_image(template_id)) as picture:
                 width, height = read_size(picture)
             slots = record.get("slots")
             template = Template(

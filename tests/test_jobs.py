@@ -30,6 +30,7 @@ from service.jobs import DbosQueue, Jobs
 from service.middleware import StartError
 from service.running_jobs import opened_database
 from service.shutdown import set_when_told_to_stop
+from service.storage import OUTPUTS, UPLOADS
 from service.tables import Job, utc_now
 from tests.conftest import settings_in
 from tests.job_process import ENDING, OWNER, new_jobs
@@ -92,8 +93,8 @@ def write(content: bytes, file: BinaryIO) -> None:
 
 
 def files(jobs: Jobs) -> list[str]:
-    folders = (jobs.storage.upload_dir, jobs.storage.output_dir)
-    return sorted(path.name for folder in folders for path in folder.iterdir())
+    stored = (file for folder in (UPLOADS, OUTPUTS) for file in jobs.storage.store.list(folder))
+    return sorted(file.key.rpartition("/")[2] for file in stored)
 
 
 # --- one run ----------------------------------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ def test_a_result_is_stored_once_however_often_a_job_is_done(jobs: Jobs) -> None
     job_id = uuid4()
     for content in (b"first", b"second"):
         file = jobs.storage.save_job_result(job_id, partial(write, content), ending=ENDING)
-        assert file.path.read_bytes() == b"first"
+        assert jobs.storage.read(file) == b"first"
     assert files(jobs) == [f"{job_id}{ENDING}"]
 
 
@@ -270,7 +271,7 @@ def test_a_full_disk_keeps_nothing_of_the_job(jobs: Jobs, monkeypatch: pytest.Mo
 # --- what is left over ------------------------------------------------------------------------------------------------
 
 
-def test_expired_jobs_and_files_that_a_crash_left_are_removed(jobs: Jobs) -> None:
+def test_expired_jobs_and_files_that_a_crash_left_are_removed(jobs: Jobs, tmp_path: Path) -> None:
     job = finished(jobs, submit(jobs))
     assert jobs.store.delete_expired(before=utc_now() - timedelta(hours=1)) == 0
     held = Held()
@@ -281,7 +282,7 @@ def test_expired_jobs_and_files_that_a_crash_left_are_removed(jobs: Jobs) -> Non
     young, old = uuid4(), uuid4()
     for orphan in (young, old):
         jobs.storage.save_job_input(orphan, "photo", b"left by a crash before its row")
-    os.utime(jobs.storage.upload_dir / f"{old}_job_photo", (0, 0))
+    os.utime(tmp_path / "uploads" / f"{old}_job_photo", (0, 0))
     jobs._tidy(jobs._queue)  # type: ignore[arg-type] # it has one: it was started
     assert set(jobs.storage.jobs_with_inputs()) == {running.id, young}
     assert jobs.storage.sweep(retention_hours=1e-9) == 1  # the result; inputs of jobs are no uploads that expire

@@ -14,7 +14,7 @@ from PIL import Image
 from service.auth import SERVICE_OWNER, Principal, owner_of
 from service.database import Database, open_database
 from service.errors import NotFoundError, StorageFullError
-from service.storage import LocalStorage
+from service.storage import UPLOADS, Storage, local_storage
 from service.tables import Template
 from service.templates import TemplateStore
 from tests.conftest import encoded
@@ -25,8 +25,8 @@ SLOT = {"bbox": [0, 0, 1, 1]}
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> LocalStorage:
-    return LocalStorage(upload_dir=tmp_path / "u", output_dir=tmp_path / "o")
+def storage(tmp_path: Path) -> Storage:
+    return local_storage(upload_dir=tmp_path / "uploads", output_dir=tmp_path / "outputs")
 
 
 @pytest.fixture
@@ -37,25 +37,23 @@ def database() -> Iterator[Database]:
 
 
 @pytest.fixture
-def templates(database: Database, storage: LocalStorage) -> TemplateStore:
+def templates(database: Database, storage: Storage) -> TemplateStore:
     return TemplateStore(database, storage)
 
 
-def files(storage: LocalStorage) -> list[str]:
-    return sorted(path.name for path in storage.upload_dir.iterdir())
+def files(storage: Storage) -> list[str]:
+    return sorted(file.key for file in storage.store.list(UPLOADS))
 
 
-def make_old(storage: LocalStorage, template_id: UUID) -> None:
-    os.utime(storage.find_template_image(template_id), (1_700_000_000, 1_700_000_000))
+def make_old(storage: Storage, folder: Path, template_id: UUID) -> None:
+    os.utime(folder / storage.find_template_image(template_id).key, (1_700_000_000, 1_700_000_000))
 
 
-def test_a_template_is_kept_with_its_picture_and_both_are_deleted(
-    templates: TemplateStore, storage: LocalStorage
-) -> None:
+def test_a_template_is_kept_with_its_picture_and_both_are_deleted(templates: TemplateStore, storage: Storage) -> None:
     template = templates.add(PNG, owner=ALICE, name="one", size=(40, 30), slots=[SLOT])
     kept = templates.get(template.id, ALICE)
     assert (kept.name, kept.width, kept.height, kept.slots) == ("one", 40, 30, [SLOT])
-    assert storage.find_template_image(template.id).read_bytes() == PNG
+    assert storage.read(storage.find_template_image(template.id)) == PNG
     assert (
         templates.replace_slots(template.id, [SLOT, SLOT], owner=ALICE).slots
         == templates.get(template.id, ALICE).slots
@@ -77,7 +75,7 @@ def test_they_are_listed_newest_first(templates: TemplateStore) -> None:
 
 
 def test_a_row_that_can_not_be_written_leaves_no_picture(
-    templates: TemplateStore, storage: LocalStorage, database: Database, monkeypatch: pytest.MonkeyPatch
+    templates: TemplateStore, storage: Storage, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full() -> None:
         raise StorageFullError("full")
@@ -89,16 +87,16 @@ def test_a_row_that_can_not_be_written_leaves_no_picture(
 
 
 def test_pictures_without_a_row_are_taken_up_with_what_a_former_version_knew(
-    templates: TemplateStore, storage: LocalStorage
+    templates: TemplateStore, storage: Storage, tmp_path: Path
 ) -> None:
     former, bare, damaged, no_picture, being_stored = (uuid4() for _ in range(5))
     for template_id in (former, bare, damaged, being_stored):
         storage.save_template_image(template_id, PNG, private=False)
     storage.save_template_image(no_picture, b"no picture", private=False)
-    (storage.upload_dir / f"{former}_template.json").write_text(json.dumps({"name": "Hill", "slots": [SLOT]}))
-    (storage.upload_dir / f"{damaged}_template.json").write_text("{")
+    (tmp_path / "uploads" / f"{former}_template.json").write_text(json.dumps({"name": "Hill", "slots": [SLOT]}))
+    (tmp_path / "uploads" / f"{damaged}_template.json").write_text("{")
     for template_id in (former, bare, damaged, no_picture):
-        make_old(storage, template_id)
+        make_old(storage, tmp_path, template_id)
     assert templates.adopt_pictures() == 3
     assert templates.adopt_pictures() == 0
     assert {template.id for template in templates.newest_first(ALICE)} == {former, bare, damaged}
@@ -131,7 +129,7 @@ def test_only_its_owner_changes_or_deletes_a_template(templates: TemplateStore) 
     assert templates.get(services.id, ALICE).slots == []
 
 
-def test_a_users_templates_go_with_the_user(templates: TemplateStore, storage: LocalStorage) -> None:
+def test_a_users_templates_go_with_the_user(templates: TemplateStore, storage: Storage) -> None:
     add(templates, ALICE)
     bobs = add(templates, BOB)
     templates.forget(ALICE)
@@ -139,11 +137,11 @@ def test_a_users_templates_go_with_the_user(templates: TemplateStore, storage: L
 
 
 def test_a_users_picture_without_a_row_is_removed_and_never_shown(
-    templates: TemplateStore, storage: LocalStorage
+    templates: TemplateStore, storage: Storage, tmp_path: Path
 ) -> None:
     left_behind = uuid4()
     storage.save_template_image(left_behind, PNG, private=True)
-    make_old(storage, left_behind)
+    make_old(storage, tmp_path, left_behind)
     assert templates.adopt_pictures() == 0
     assert storage.template_images() == {}
 
