@@ -16,7 +16,7 @@ from config import Settings
 from face_landmarks import FaceLandmarks
 from main import create_app
 
-pytest_plugins = ["tests.servers"]
+pytest_plugins = ["tests.servers", "tests.diffusion_fixtures"]
 
 PAGES = Path(__file__).resolve().parents[1] / "examples" / "pages"
 
