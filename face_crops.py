@@ -98,9 +98,11 @@ def warp_area(image_rgb: RGBImage, to_crop: FloatArray, side: int) -> RGBImage:
         square = np.array([[0, 0], [side, 0], [0, side], [side, side]], np.float32)
         corners = square @ to_image[:, :2].T + to_image[:, 2]
         height, width = image_rgb.shape[:2]
-        reach = 1 / scale  # a pixel of the crop: its interpolation reads the neighbours of the outermost ones
-        x1, y1 = np.clip(np.floor(corners.min(axis=0) - reach), 0, [width - 1, height - 1]).astype(int)
-        x2, y2 = np.clip(np.ceil(corners.max(axis=0) + reach), [x1 + 1, y1 + 1], [width, height]).astype(int)
+        reach = 2 / scale  # two pixels of the crop: what halving and interpolation read beyond its edge
+        grid = 2 ** int(np.log2(1 / scale))  # so that the window is halved as the whole image would be
+        low, high = np.floor((corners.min(axis=0) - reach) / grid), np.ceil((corners.max(axis=0) + reach) / grid)
+        x1, y1 = np.clip(low * grid, 0, [width - 1, height - 1]).astype(int)
+        x2, y2 = np.clip(high * grid, [x1 + 1, y1 + 1], [width, height]).astype(int)
         image_rgb, level = Halved(image_rgb[y1:y2, x1:x2]).at_least(scale)
         matrix[:, 2] += matrix[:, :2] @ (np.array([x1, y1], np.float32) + (1 / level - 1) / 2)
         matrix[:, :2] /= level

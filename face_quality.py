@@ -17,7 +17,7 @@ from face_sample import LEAST_ZONE_PX, FaceSample, Findings, Unmeasurable
 from utils import FloatArray, as_float, smoothstep
 
 _REBLUR_SIGMA = 2.0  # pixels of the sample: detail of a fiftieth of the face
-_SHARP_LOSS = 0.6  # what that blur leaves of the gradients: 0.45 to 0.63 in 25 sharp photos, towards 1 in blurred ones
+_SHARP_REMAINDER = 0.6  # what that blur leaves of the gradients: 0.46 to 0.67 in 24 photos, towards 1 in blurred ones
 _DARK_LUMA, _USABLE_LUMA, _GLARE_LUMA = 10.0, 50.0, 240.0
 _FULL_CONTRAST = 0.5
 _FLARE = 0.004  # of white: keeps the ratio of two dark luminances from being that of their noise
@@ -77,7 +77,7 @@ def sharpness(sample: FaceSample) -> float:
     if before < 1e-6:
         raise Unmeasurable("The face is one flat colour.")
     after = sample.gradient_energy(cv2.GaussianBlur(sample.luma, (0, 0), _REBLUR_SIGMA))
-    return _clip((1 - np.sqrt(after / before)) / (1 - _SHARP_LOSS))
+    return _clip((1 - np.sqrt(after / before)) / (1 - _SHARP_REMAINDER))
 
 
 def illumination_uniformity(sample: FaceSample) -> float:

@@ -2,6 +2,9 @@
 
 OpenCV's own classes run the models. They keep state between two calls (input size, threshold, the network's buffers),
 so that each belongs to one thread at a time: there is a small pool of them.
+
+The limits of `face_points` were measured with SCRFD. They are relative, so that they serve here too, but nobody has
+measured them with YuNet's weights.
 """
 
 from __future__ import annotations

@@ -142,14 +142,12 @@ class Client:
         wait_for(lambda: sum(self.jobs.store.counts()[status] for status in ACTIVE) == 0, seconds=seconds)
 
     def results(self) -> dict[str, bytes]:
-        """What is stored, by name."""
-        return {path.name: path.read_bytes() for path in (self.folder / "outputs").iterdir()}
+        """What is stored, by name. A write that was cut off is hidden, and no result."""
+        return {path.name: path.read_bytes() for path in (self.folder / "outputs").glob("[!.]*")}
 
     def lines(self, what: str) -> list[str]:
         """The ids of all jobs that were `begun` or `done`, in order."""
-        log = self.folder / "log"
-        words = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
-        return [word[1] for word in words if word[0] == what]
+        return [job for said, job, _ in self._log() if said == what]
 
     def in_flight(self) -> set[str]:
         """The ids of jobs that were begun and are not done."""
@@ -158,8 +156,11 @@ class Client:
 
     def pids(self) -> dict[str, str]:
         """The process that finished each job."""
-        words = [line.split() for line in (self.folder / "log").read_text().splitlines()]
-        return {word[1]: word[2] for word in words if word[0] == "done"}
+        return {job: pid for said, job, pid in self._log() if said == "done"}
+
+    def _log(self) -> list[list[str]]:
+        log = self.folder / "log"
+        return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
 
 
 def main(url: str, folder: Path) -> None:
