@@ -103,6 +103,23 @@ class DrawnPage:
         return round((drawn + 1) / (own + 1), 4)  # one grey level on both keeps flat pages from dividing by nothing
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What any picture of the child meets in the slot, as fields (HxW) over the work frame.
+
+    detail (0..1): how much of the picture's detail may show. zone (0..1): where strands of hair may hang. inside_cm:
+    how far inside the oval. page_light (HxWx3): the page's light on bare skin. free (0..1): where the face is free of
+    hair, hats and hands. look: how the page draws skin.
+    """
+
+    detail: FloatArray
+    zone: FloatArray
+    inside_cm: FloatArray
+    page_light: FloatArray
+    free: FloatArray
+    look: styler.PageLook
+
+
 class FaceDrawing:
     """Draws one face. Two frames: in `work` it is drawn, in `measure` smooth fields are computed."""
 
@@ -134,13 +151,15 @@ class FaceDrawing:
             self._page, self._changed = toned if options.keep_skin_tone and toned else untouched
         self._measured = self._page
         self._hands = partial(hands, page_rgb, page_mesh)
-        outline = geometry.blend_shapes(self._mesh, page_mesh, options.likeness)
+        self.outline = geometry.blend_shapes(self._mesh, page_mesh, options.likeness)
+        """(468, 3) in page pixels: the mesh that the child's face has on the page."""
+        self._head = np.zeros(page_rgb.shape[:2], np.uint8)
         if options.mode == "head":
             with watch.stage("head"):
-                self._page, changed = with_head(
-                    self._photo, self._mesh, self._page, page_mesh, outline, person=person, stylize=self._stylize
+                self._page, self._head = with_head(
+                    self._photo, self._mesh, self._page, page_mesh, self.outline, person=person, stylize=self._stylize
                 )
-                self._changed = np.maximum(self._changed, changed)
+                self._changed = np.maximum(self._changed, self._head)
                 self._lay_hands_over()
         face = longer_side(page_mesh)
         # Whole factors keep the shrunk drawing aligned with the page's pixels.
@@ -148,7 +167,7 @@ class FaceDrawing:
         self._work = Frame.around(page_mesh, 0.04, page_rgb.shape, scale)
         self._measure = Frame.around(page_mesh, 0.3, page_rgb.shape, _MEASURE_PX / face)
         self._face_px = face * scale
-        self._target = self._work.place(outline)
+        self._target = self._work.place(self.outline)
 
     def draw(self) -> DrawnPage:
         """The whole page with the face in it."""
@@ -156,19 +175,57 @@ class FaceDrawing:
         with self._watch.stage("warp"):
             warped, detail, zone, inside_cm = self._warp()
         with self._watch.stage("measure"):
-            photo_light, clean = self._measure_photo(warped, zone)
-            keep = np.maximum(detail * clean, self._features(inside_cm))
+            photo_measures = self._measure_photo(warped, zone)
             page_light, free, hands, look = page_measures.result()
             if self._options.mode == "head":
-                # The child's own hair hangs into the face and goes on outside it; the drawn hair and hat are gone.
-                keep, free = np.ones_like(keep), np.ones_like(free)
-        with self._watch.stage("relight"):
-            face_lab = self._relit(warped, photo_light, page_light, keep, look)
+                free = np.ones_like(free)  # the drawn hair and hat are gone
+        self._place = _Place(detail, zone, inside_cm, page_light, np.minimum(free, 1 - hands), look)
+        face_lab = self._match(warped, *photo_measures, palette=_PALETTE_AMOUNT)
         with self._watch.stage("stylize"):
-            face_lab = self._stylize(face_lab, self._face_px, look)
-            face = rgb8_from_lab(face_lab)
+            face = rgb8_from_lab(self._stylize(face_lab, self._face_px, look))
         with self._watch.stage("blend"):
-            return self._put_back(face, inside_cm, np.minimum(free, 1 - hands))
+            return self._put_back(face, self._page)
+
+    def draw_picture(self, picture: RGBImage, frame: Frame) -> DrawnPage:
+        """The whole page with another picture of the child, after `draw`: lit and blended as the photo was.
+
+        `picture`: HxWx3 in the pixels of `frame`, which holds what `redrawn` marks; its face has the mesh `outline`. It
+        is drawn in the page's style and shades already: only its light is matched.
+        """
+        with self._watch.stage("measure"):
+            crop = np.clip(frame.onto(self._work, as_float(picture)) + 0.5, 0, 255).astype(np.uint8)
+            measures = self._measure_photo(crop, self._place.zone)
+        face_lab = self._match(crop, *measures, palette=0)
+        with self._watch.stage("blend"):
+            page = self._with_picture_of_head(picture, frame) if self._options.mode == "head" else self._page
+            return self._put_back(rgb8_from_lab(face_lab), page)
+
+    def redrawn(self, drawn: DrawnPage) -> GrayImage:
+        """HxW uint8, above 0 where the page shows the child: the face, and with `mode=head` the whole head."""
+        return np.maximum(self._head, drawn.face_mask)
+
+    def _match(self, picture: RGBImage, light: FloatArray, clean: FloatArray, *, palette: float) -> FloatArray:
+        """The picture (work frame) in the page's light, as Lab, and so far (0..1) in its palette.
+
+        `light` and `clean`: the picture's own, by `_measure_photo`.
+        """
+        place = self._place
+        keep = np.maximum(place.detail * clean, self._features(place.inside_cm))
+        if self._options.mode == "head":  # the child's own hair hangs into the face and goes on outside it
+            keep = np.ones_like(keep)
+        with self._watch.stage("relight"):
+            return self._relit(picture, light, keep, palette)
+
+    def _with_picture_of_head(self, picture: RGBImage, frame: Frame) -> RGBImage:
+        """The page with the picture's head in it, soft inside the head's border alone."""
+        region = frame.region
+        inside = cv2.distanceTransform((self._head[region] > 0).astype(np.uint8), cv2.DIST_L2, 3)
+        alpha = smoothstep(inside / max(1.0, 0.03 * longer_side(self._page_mesh)))
+        native = Frame(frame.x, frame.y, frame.width, frame.height, 1.0)
+        pixels = np.clip(frame.onto(native, as_float(picture)) + 0.5, 0, 255).astype(np.uint8)
+        page = self._page.copy()
+        page[region] = styler.blend(self._page[region], pixels, alpha, "gaussian")
+        return page
 
     def _lay_hands_over(self) -> None:
         """Put hands in front of the face back, as the page had them, where its head made way for the child's."""
@@ -250,34 +307,28 @@ class FaceDrawing:
         soft = blur(mask, 0.012 * self._face_px) / np.float32(255)
         return as_float(soft * smoothstep((inside_cm - 0.6) / 1.2))
 
-    def _relit(
-        self,
-        warped: RGBImage,
-        photo_light: FloatArray,
-        page_light: FloatArray,
-        keep: FloatArray,
-        look: styler.PageLook,
-    ) -> FloatArray:
-        """The child in the page's light and palette (Lab), or in the photo's own."""
+    def _relit(self, picture: RGBImage, own_light: FloatArray, keep: FloatArray, palette: float) -> FloatArray:
+        """The child in the page's light and palette (Lab), or in the picture's own."""
         if not self._options.match_colors:
-            return lab_from_rgb(styler.relight(warped, photo_light, photo_light, keep))
+            return lab_from_rgb(styler.relight(picture, own_light, own_light, keep))
+        page_light = self._place.page_light
         whites = geometry.fill(
             (geometry.LEFT_EYE, geometry.RIGHT_EYE, geometry.MOUTH_OPENING), self._target, self._work.shape
         )
         soft = as_float(blur(whites, 0.01 * self._face_px) / 255)
-        light = styler.light_on_whites(page_light, photo_light, soft)
-        relit = lab_from_rgb(styler.relight(warped, photo_light, light, keep))
-        return styler.match_palette(relit, lab_from_rgb(page_light), look, _PALETTE_AMOUNT)
+        light = styler.light_on_whites(page_light, own_light, soft)
+        relit = lab_from_rgb(styler.relight(picture, own_light, light, keep))
+        return styler.match_palette(relit, lab_from_rgb(page_light), self._place.look, palette)
 
-    def _put_back(self, face: RGBImage, inside_cm: FloatArray, free: FloatArray) -> DrawnPage:
-        alpha = smoothstep(cv2.blur(inside_cm, (3, 3)) / _FEATHER_CM)
+    def _put_back(self, face: RGBImage, page_rgb: RGBImage) -> DrawnPage:
+        alpha = smoothstep(cv2.blur(self._place.inside_cm, (3, 3)) / _FEATHER_CM)
         region, size = self._work.region, (self._work.width, self._work.height)
-        small_alpha = shrink(as_float(np.minimum(alpha, free)), size)
+        small_alpha = shrink(as_float(np.minimum(alpha, self._place.free)), size)
         small_alpha[small_alpha < 1 / 255] = 0
-        image, face_mask = self._page.copy(), np.zeros_like(self._changed)
-        image[region] = styler.blend(self._page[region], shrink(face, size), small_alpha, self._options.blend)
+        image, face_mask = page_rgb.copy(), np.zeros_like(self._changed)
+        image[region] = styler.blend(page_rgb[region], shrink(face, size), small_alpha, self._options.blend)
         face_mask[region] = np.ceil(small_alpha * 255).astype(np.uint8)
-        return DrawnPage(image, np.maximum(self._changed, face_mask), self._page, face_mask)
+        return DrawnPage(image, np.maximum(self._changed, face_mask), page_rgb, face_mask)
 
 
 def _mean_gradient(rgb: RGBImage, where: AnyArray) -> float:
