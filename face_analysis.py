@@ -74,11 +74,13 @@ class FaceAnalysis:
     """All that could be measured of one face.
 
     landmarks_68: (68, 2) float32 pixels in iBUG's order; those of hidden parts are the mesh's guess.
+    landmarks_478: (478, 2) float32 pixels: the mesh itself, in MediaPipe's order, the irises last.
     symmetry_score: 1 minus the mean asymmetry in distances between the eyes; faces lie between 0.96 and 0.99.
     unavailable: for each field that is None, by its dotted name, the reason.
     """
 
     landmarks_68: FloatArray | None
+    landmarks_478: FloatArray | None
     pose: Pose | None
     quality: Quality
     symmetry_score: float | None
@@ -128,6 +130,7 @@ def analyze_face(
     emotions = expression_model.emotions(image_rgb, mesh.kps) if expression_model else None
     return FaceAnalysis(
         landmarks_68=landmarks_68(full_size),
+        landmarks_478=as_float(full_size[:, :2]),
         pose=Pose(pose.yaw, pose.pitch, pose.roll),
         quality=quality,
         symmetry_score=findings.take(lambda: symmetry(shape(_MOST_YAW, _ANY_TURN)), "symmetry_score"),
@@ -143,11 +146,12 @@ def _analyze_box(image_rgb: RGBImage, bbox: FloatArray) -> FaceAnalysis:
     findings = Findings()
     blur_score = findings.take(lambda: sharpness(FaceSample.of_box(image_rgb, bbox)), "quality.blur_score")
     scores = {field.name: None for field in fields(Quality)} | {"blur_score": blur_score}
-    no_mesh = ["landmarks_68", "pose", "symmetry_score", "skin_tone", "geometry"]
+    no_mesh = ["landmarks_68", "landmarks_478", "pose", "symmetry_score", "skin_tone", "geometry"]
     no_mesh += [f"quality.{name}" for name in scores if name != "blur_score"]
     no_mesh += [f"expression.{field.name}" for field in fields(Expression)]
     return FaceAnalysis(
         landmarks_68=None,
+        landmarks_478=None,
         pose=None,
         quality=Quality(**scores),
         symmetry_score=None,

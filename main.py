@@ -25,6 +25,7 @@ from routes import (
     models,
     processing,
     prometheus,
+    studio,
 )
 from routes.error_docs import UNAUTHORIZED
 from service.auth import BEARER, STATIC_PATH
@@ -87,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
         # A form's field may be a picture in base64; the default is 1 MB.
         "form_limits": {"max_part_size": settings.max_upload_bytes},
     }
+    app.include_router(studio.router)
     app.include_router(auth.open_router, **limits)
     for router in ROUTERS:
         # BEARER documents what the middleware asks for.

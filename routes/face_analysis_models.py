@@ -114,6 +114,10 @@ class AnalyzedFace(LocatedFace):
     landmarks_68: list[Point] | None = Field(
         description="x, y in pixels of the upright picture, in the order of iBUG's 68 points.", examples=[[[120, 190]]]
     )
+    landmarks_478: list[Point] | None = Field(
+        description="x, y in pixels of the upright picture: MediaPipe's face mesh in its order, the irises last.",
+        examples=[[[120, 190]]],
+    )
     pose: PoseOut | None = Field(description="Where the head points.")
     quality: QualityOut = Field(description="How well the face can be used.")
     symmetry_score: Share | None = Field(
@@ -136,7 +140,7 @@ class AnalyzedFace(LocatedFace):
         for field, of in (("gender_probability", "gender"), ("age_range", "age")):
             if of in missing:
                 missing[field] = missing[of]
-        points = analysis.landmarks_68
+        points, mesh = analysis.landmarks_68, analysis.landmarks_478
         return cls.of(
             face,
             index,
@@ -146,6 +150,7 @@ class AnalyzedFace(LocatedFace):
             gender=face.gender,
             gender_probability=face.gender_probability,
             landmarks_68=None if points is None else rounded(points, 2),
+            landmarks_478=None if mesh is None else rounded(mesh, 2),
             pose=analysis.pose,
             quality=analysis.quality,
             symmetry_score=analysis.symmetry_score,

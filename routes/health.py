@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel, Field
 
+from routes.studio import studio_page
 from service.deps import StateDep
 from service.engine_health import EngineHealth, engines_of
+from service.negotiation import preferred
 from service.version import NAME, VERSION
 
 router = APIRouter(tags=["health"])
@@ -29,6 +31,7 @@ class Health(BaseModel):
     timestamp: datetime = Field(description="Local time without zone, as in the first version.")
     message: str
     version: str
+    auth: Literal["open", "required"] = Field(description="required: all but this page and the like wants credentials.")
     models: dict[str, EngineHealth]
     workers: dict[str, int] = Field(description="Requests that are worked on, that wait, and how many may.")
     database: DatabaseHealth
@@ -46,10 +49,16 @@ class FaceRecognitionHealth(BaseModel):
     reason: str | None = Field(description="What is missing and how to get it; null where nothing is.")
 
 
-@router.get("/")
-async def about() -> dict[str, str]:
-    """What this service is, and where to read on."""
-    return {"name": NAME, "version": VERSION, "docs": "/docs", "openapi": "/openapi.json", "health": "/health"}
+@router.get("/", response_model=dict[str, str], responses={200: {"content": {"text/html": {}}}})
+async def about(response: Response, accept: Annotated[str, Header()] = "*/*") -> dict[str, str] | Response:
+    """What this service is, and where to read on. A browser, which asks for HTML, gets the Studio."""
+    if preferred(accept, {"text/html": True}):
+        return studio_page()
+    response.headers["Vary"] = "Accept"
+    return {
+        "name": NAME, "version": VERSION, "studio": "/studio", "docs": "/docs", "openapi": "/openapi.json",
+        "health": "/health",
+    }  # fmt: skip
 
 
 @router.get("/health", response_model=Health)
@@ -61,6 +70,7 @@ async def health(state: StateDep) -> Health:
         timestamp=datetime.now(),  # noqa: DTZ005 - the first version's format has no zone
         message=f"{NAME} is running",
         version=VERSION,
+        auth="required" if state.settings.needs_credentials else "open",
         models=engines_of(state),
         workers={
             "running": state.pool.running,

@@ -21,6 +21,8 @@ from service.errors import ServiceError, UnauthorizedError
 
 STATIC_PATH = "/static-offline-docs"
 """Where the documentation's scripts and styles are served."""
+STUDIO_PATH = "/studio"
+"""Where the Studio is served: its page, its files, and the examples that it shows."""
 OPEN_PATHS = frozenset(
     {
         "/",
@@ -34,6 +36,7 @@ OPEN_PATHS = frozenset(
         "/docs/oauth2-redirect",
         "/redoc",
         "/openapi.json",
+        STUDIO_PATH,
         # Whoever logs in has no token yet.
         "/api/v1/auth/register",
         "/api/v1/auth/login",
@@ -42,7 +45,7 @@ OPEN_PATHS = frozenset(
     }
 )
 """What anyone may ask: it shows no picture and runs no model."""
-OPEN_FOLDERS = (f"{STATIC_PATH}/",)
+OPEN_FOLDERS = (f"{STATIC_PATH}/", f"{STUDIO_PATH}/")
 """Everything below these is open as well."""
 
 BEARER = HTTPBearer(

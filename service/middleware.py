@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config import Settings
-from service.auth import STATIC_PATH, ApiKeys, AuthMiddleware
+from service.auth import STATIC_PATH, STUDIO_PATH, ApiKeys, AuthMiddleware
 from service.error_handlers import ErrorEnvelopeMiddleware
 from service.metrics import Metrics
 from service.rate_limit import RateLimiter, RateLimitMiddleware, parse_limit
@@ -47,7 +47,7 @@ def middleware_stack(
     watching = Middleware(
         PrometheusInstrumentatorMiddleware,
         should_group_status_codes=False,
-        excluded_handlers=("^/metrics$", f"^{STATIC_PATH}"),
+        excluded_handlers=("^/metrics$", f"^{STATIC_PATH}", f"^{STUDIO_PATH}"),
         instrumentations=metrics.instrumentations,
         registry=metrics.registry,
     )

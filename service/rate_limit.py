@@ -25,7 +25,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.auth import ANONYMOUS, STATIC_PATH, Principal
+from service.auth import ANONYMOUS, STATIC_PATH, STUDIO_PATH, Principal
 from service.error_handlers import service_error_response
 from service.errors import RateLimitedError
 
@@ -34,7 +34,7 @@ logger = structlog.get_logger(__name__)
 OFF = "off"
 RETRY_S = 10.0
 """How long memory counts after Redis failed, before Redis is asked again."""
-UNCOUNTED = ("/health", "/metrics", "/docs", "/redoc", "/openapi.json", "/api/v1/health", STATIC_PATH)
+UNCOUNTED = ("/health", "/metrics", "/docs", "/redoc", "/openapi.json", "/api/v1/health", STATIC_PATH, STUDIO_PATH)
 """Checks and scrapes are cheap and must be answered. Whoever logs in is counted like anyone."""
 REDIS_TIMEOUT_S = 0.5
 """A request waits no longer for Redis than this."""

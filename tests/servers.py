@@ -112,7 +112,7 @@ def postgres() -> Iterator[Postgres]:
     """One server for all tests; each takes a database of its own."""
     programs = _postgres_programs()
     if programs is None:
-        _missing("PostgreSQL", "postgresql")
+        missing("PostgreSQL", "postgresql")
     folder = Path(tempfile.mkdtemp(prefix="pg"))  # not pytest's: its parents are closed to the user postgres
     server = Postgres(folder, programs)
     server.start()
@@ -126,7 +126,7 @@ def redis_server() -> Iterator[Redis]:
     """One server for all tests that leaves nothing behind."""
     program = shutil.which("redis-server")
     if program is None:
-        _missing("Redis", "redis-server")
+        missing("Redis", "redis-server")
     server = Redis(program)
     server.start()
     yield server
@@ -146,7 +146,8 @@ def _postgres_programs() -> Path | None:
     return max(found, key=lambda path: int(path.parent.name), default=Path(on_path).parent if on_path else None)
 
 
-def _missing(name: str, package: str) -> NoReturn:
+def missing(name: str, package: str) -> NoReturn:
+    """Skip the test, or fail it where everything has to be there."""
     sentence = f"{name} is not installed (apt-get install {package})"
     if os.environ.get("REQUIRE_SERVERS"):
         pytest.fail(sentence)

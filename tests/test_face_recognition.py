@@ -221,7 +221,18 @@ def check_reasons(face: dict[str, Any], *, measured: set[str]) -> None:
 
 def test_analysis_measures_a_photo_and_has_a_reason_for_every_null(app_client: TestClient, photo: bytes) -> None:
     body = post(app_client, "analyze-face-advanced", photo).json()
-    check_reasons(body, measured={"landmarks_68", "pose", "quality.overall", "symmetry_score", "skin_tone", "geometry"})
+    check_reasons(
+        body,
+        measured={
+            "landmarks_68",
+            "landmarks_478",
+            "pose",
+            "quality.overall",
+            "symmetry_score",
+            "skin_tone",
+            "geometry",
+        },
+    )
     assert {"embedding", "age", "gender"} <= body["unavailable"].keys()
     x1, y1, x2, y2 = body["bbox"]
     points = np.array(body["landmarks_68"])

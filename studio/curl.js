@@ -1,0 +1,92 @@
+// Each request as the curl line that does the same, and the list of all that were sent.
+
+import { button, copyButton, h, milliseconds } from "./elements.js";
+
+const KEPT = 60;
+const SECRET = new Set(["password", "refresh_token", "old_password", "new_password"]);
+
+/** Secrets stay out: the token is a shell variable, a password three dots. */
+export function curlOf({ method, path, form, json, accept, stream, signedIn, saveAs }) {
+  const parts = ["curl"];
+  const posts = form || json !== undefined;
+  if (method !== (posts ? "POST" : "GET")) parts.push(`-X ${method}`);
+  if (stream) parts.push("-N");
+  if (signedIn) parts.push('-H "Authorization: Bearer $TOKEN"');
+  if (accept) parts.push(`-H ${quoted(`Accept: ${accept}`)}`);
+  for (const [name, value] of form ?? []) {
+    if (value instanceof Blob) parts.push(`-F ${quoted(`${name}=@${value.name ?? "picture.png"}`)}`);
+    else if (/^[@<]|;/.test(String(value))) parts.push(`--form-string ${quoted(`${name}=${value}`)}`);
+    else parts.push(`-F ${quoted(`${name}=${value}`)}`);
+  }
+  if (json !== undefined) {
+    const body = JSON.stringify(json, (key, value) => (SECRET.has(key) ? "..." : value));
+    parts.push("-H 'Content-Type: application/json'", `-d ${quoted(body)}`);
+  }
+  parts.push(quoted(location.origin + path));
+  if (saveAs) parts.push(`-o ${quoted(saveAs)}`);
+  return parts.join(" \\\n  ");
+}
+
+function quoted(text) {
+  return /^[\w./:@=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** What was sent, newest first, and the dialog that shows it. */
+export class RequestLog {
+  #entries = [];
+  #dialog = h("dialog", { "aria-labelledby": "requests-title" });
+  #announce;
+
+  constructor(announce) {
+    this.#announce = announce;
+    document.body.append(this.#dialog);
+  }
+
+  /** Remember a request; what is asked again and again is one entry. */
+  add(request) {
+    const curl = curlOf(request);
+    const known = this.#entries.findIndex((entry) => entry.curl === curl && entry.status !== null);
+    const [again] = known < 0 ? [] : this.#entries.splice(known, 1);
+    const entry = { method: request.method, path: request.path, curl, status: null, ms: null, times: (again?.times ?? 0) + 1 };
+    this.#entries.unshift(entry);
+    this.#entries.length = Math.min(this.#entries.length, KEPT);
+    return entry;
+  }
+
+  /** Show them all, or those whose path begins with one of `paths` first. */
+  show(paths = []) {
+    const wanted = (entry) => paths.some((path) => entry.path.startsWith(path));
+    const entries = [...this.#entries.filter(wanted), ...this.#entries.filter((entry) => !wanted(entry))];
+    this.#dialog.replaceChildren(
+      h(
+        "div",
+        { class: "dialog-body" },
+        h("div", { class: "card-head" }, h("h3", { id: "requests-title", text: "Requests, as curl" }), button("Close", () => this.#dialog.close())),
+        h("p", { class: "note", text: "What the Studio asked the service, newest first. Files are named as they were dropped; $TOKEN is your key or access token." }),
+        h("ol", { class: "requests" }, entries.map((entry) => this.#item(entry))),
+      ),
+    );
+    this.#dialog.showModal();
+  }
+
+  #item(entry) {
+    const tone = entry.status === null ? "" : entry.status < 400 && entry.status > 0 ? "good" : "bad";
+    return h(
+      "li",
+      { class: "request" },
+      h(
+        "div",
+        { class: "row spread" },
+        h(
+          "span",
+          { class: "row" },
+          h("span", { class: `badge ${tone}`, text: entry.status === null ? "under way" : entry.status || "no answer" }),
+          h("span", { class: "mono", text: `${entry.method} ${entry.path.split("?")[0]}` }),
+          h("span", { class: "note", text: [entry.ms === null ? "" : milliseconds(entry.ms), entry.times > 1 ? `${entry.times} times` : ""].filter(Boolean).join(" · ") }),
+        ),
+        copyButton("Copy", () => entry.curl, this.#announce),
+      ),
+      h("pre", { class: "curl", tabindex: "0", "aria-label": `curl for ${entry.method} ${entry.path}`, text: entry.curl }),
+    );
+  }
+}

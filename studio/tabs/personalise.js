@@ -1,0 +1,341 @@
+// A child's photo into a page, and into a whole book.
+
+import { alertOf, button, checkbox, debounced, figure, h, milliseconds, save, segments, select, slider } from "../elements.js";
+import { dropZone } from "../drop-zone.js";
+import { comparison, loaded, placeOver } from "../picture.js";
+import { samplePages, samplePhoto, titleOf } from "../samples.js";
+import { bookMaker } from "./book.js";
+import { boxDrawer } from "./box-drawer.js";
+
+const STYLES = [["storybook", "Storybook"], ["watercolor", "Watercolour"], ["pencil", "Pencil"], ["comic", "Comic"], ["none", "As the photo"]];
+const MODES = [["face", "Face"], ["head", "Whole head"]];
+const BLENDS = [["gaussian", "Soft edge (gaussian)"], ["multiband", "Softer for light than for lines (multiband)"], ["poisson", "By gradients (poisson)"]];
+const FIGURES = { slot_score: "Slot score", seam_energy: "Seam energy", identity_similarity: "Likeness to the photo" };
+
+export const personalise = {
+  id: "personalise",
+  title: "Personalise",
+  heading: "Put a child into the story",
+  lede: "A photo and a page. The page keeps its pose, its light and its line; the child in it becomes yours. The photo is held in memory for the request, and never stored.",
+  paths: ["/personalize", "/upload-illustration-template", "/templates", "/download", "/api/v1/jobs"],
+  missing: ({ health }) => (health.models.illustration_styler?.state === "ready" ? null : { what: "Pages can't be personalised here", reason: health.models.illustration_styler?.reason ?? "This version has no styler." }),
+  mount: (panel, studio) => new Personalise(panel, studio),
+};
+
+class Personalise {
+  #studio;
+  #photo = null;
+  #faceBox = null;
+  #pages = [];
+  #page = null;
+  #slot = null;
+  #options = { mode: "face", style: "storybook", strength: 0.7, likeness: 0.65, blend: "gaussian", match_colors: true, keep_skin_tone: true, seed: 0 };
+  #running = null;
+  #result = null;
+  #shown = 0;
+
+  #shelf = h("div", { class: "shelf", role: "group", "aria-label": "Pages" });
+  #stage = h("div", { class: "stage" });
+  #said = h("div", { class: "stack" });
+  #faces = h("div");
+  #drawBox = button("Draw the place yourself", () => this.#startDrawing(), { hidden: true, class: "button plain" });
+  #runSoon = debounced(() => this.#run(), 220);
+
+  constructor(panel, studio) {
+    this.#studio = studio;
+    this.photoZone = dropZone({ label: "Drop a photo of the child", hint: "or click to choose. JPEG, PNG, WebP, HEIC …", sample: { label: "Use the sample photo", load: samplePhoto }, onFile: (file) => this.#takePhoto(file) });
+    this.pageZone = dropZone({ label: "Drop a page of your own", hint: "It is kept as a template until you remove it.", onFile: (file) => this.#addPage(file), preview: false, multiple: true });
+    this.book = bookMaker({ studio, photo: () => this.#photo, faceBox: () => this.#faceBox, options: () => this.#options, pages: () => this.#pages, keep: (page) => this.#keep(page) });
+    panel.append(
+      h(
+        "div",
+        { class: "bench" },
+        h(
+          "div",
+          { class: "stack" },
+          h("section", { class: "card" }, h("h3", { class: "step", "data-step": "1", text: "The child" }), this.photoZone.element, this.#faces),
+          h("section", { class: "card" }, h("h3", { class: "step", "data-step": "2", text: "The page" }), this.#shelf, h("div", { class: "shelf-more" }, this.pageZone.element)),
+          h("section", { class: "card" }, h("h3", { class: "step", "data-step": "3", text: "The look" }), this.#controls()),
+        ),
+        h("div", { class: "stack" }, this.#stage, this.#said, this.book.element),
+      ),
+    );
+    this.#showEmpty();
+    this.#loadPages();
+  }
+
+  #controls() {
+    const set = (name) => (value) => {
+      this.#options[name] = value;
+      this.#runSoon();
+    };
+    const seed = h("input", { type: "number", id: "personalise-seed", min: 0, max: 4294967295, step: 1, value: 0, on: { change: () => seed.checkValidity() && set("seed")(Number(seed.value)) } });
+    return h(
+      "div",
+      { class: "stack" },
+      segments("Drawn as", "style", STYLES, this.#options.style, set("style")),
+      slider("Strength", this.#options.strength, set("strength"), { note: "0 keeps the photo's surface, 1 is fully drawn." }),
+      slider("Likeness", this.#options.likeness, set("likeness"), { note: "0 takes the drawing's proportions, 1 the child's." }),
+      h(
+        "details",
+        {},
+        h("summary", { text: "More options" }),
+        h(
+          "div",
+          { class: "stack" },
+          segments("Replace", "mode", MODES, this.#options.mode, set("mode")),
+          select("Blend", BLENDS, this.#options.blend, set("blend")),
+          checkbox("Take the page's light and palette", true, set("match_colors")),
+          checkbox("Keep the child's skin tone", true, set("keep_skin_tone")),
+          h("div", { class: "field" }, h("label", { for: "personalise-seed", text: "Seed of grain and hatching" }), seed),
+        ),
+      ),
+    );
+  }
+
+  async #loadPages() {
+    const samples = await samplePages();
+    this.#pages = samples.map((page) => ({ ...page, key: page.name, inBook: true }));
+    this.#drawShelf();
+    this.#showEmpty();
+    try {
+      const { templates } = await this.#studio.api.json("/templates");
+      for (const template of templates) await this.#addTemplate(template);
+    } catch (error) {
+      this.#said.replaceChildren(alertOf(error));
+    }
+    this.#drawShelf();
+  }
+
+  /** A stored page; those that the Studio stored of its own samples are the samples. */
+  async #addTemplate(template) {
+    const sample = this.#pages.find((page) => page.file && template.name === bookName(page));
+    if (sample) {
+      sample.templateId = template.template_id;
+      return;
+    }
+    const url = URL.createObjectURL(await this.#studio.api.blob(template.image_url, { accept: "image/png" }));
+    this.#pages.push({ key: template.template_id, title: template.name ?? "A page", url, slots: template.slots, templateId: template.template_id, own: true, inBook: false });
+  }
+
+  async #addPage(file) {
+    this.#said.replaceChildren();
+    try {
+      const template = await this.#studio.api.json("/upload-illustration-template", { form: [["file", file], ["name", titleOf(file.name).slice(0, 200)]] });
+      await this.#addTemplate(template);
+      const page = this.#pages.at(-1);
+      this.#drawShelf();
+      this.#choosePage(page);
+      if (!template.slots.length) this.#startDrawing("No drawn face was found on this page. Drag a box over the place, or move it with the arrow keys.");
+    } catch (error) {
+      this.#said.replaceChildren(alertOf(error));
+    }
+  }
+
+  /** Store a page of ours, for a book; gives back its template's id. */
+  async #keep(page) {
+    if (!page.templateId) {
+      const slots = JSON.stringify(page.slots.map(({ bbox }) => bbox));
+      const stored = await this.#studio.api.json("/upload-illustration-template", { form: [["file", await page.file()], ["name", bookName(page)], ["slots", slots]] });
+      page.templateId = stored.template_id;
+    }
+    return page.templateId;
+  }
+
+  async #remove(page) {
+    try {
+      await this.#studio.api.request(`/templates/${page.templateId}`, { method: "DELETE" });
+    } catch (error) {
+      this.#said.replaceChildren(alertOf(error));
+      return;
+    }
+    this.#pages = this.#pages.filter((each) => each !== page);
+    if (this.#page === page) this.#showEmpty();
+    this.#drawShelf();
+  }
+
+  #drawShelf() {
+    this.#shelf.replaceChildren(
+      ...this.#pages.map((page) =>
+        h(
+          "div",
+          { class: "shelf-page" },
+          h(
+            "button",
+            { type: "button", class: "shelf-pick", "aria-pressed": String(page === this.#page), on: { click: () => this.#choosePage(page) } },
+            h("img", { src: page.url, alt: "", loading: "lazy", width: 160, height: 160 }),
+            h("span", { text: page.title }),
+          ),
+          page.own && h("button", { type: "button", class: "shelf-remove", "aria-label": `Remove ${page.title}`, text: "×", on: { click: () => this.#remove(page) } }),
+        ),
+      ),
+    );
+    this.book.pagesChanged();
+  }
+
+  async #takePhoto(file) {
+    this.#photo = file;
+    this.#faceBox = null;
+    this.#faces.replaceChildren();
+    this.book.pagesChanged();
+    if (!this.#page && this.#pages.length) this.#choosePage(this.#pages[0]);
+    else this.#runSoon();
+    try {
+      const seen = await this.#studio.api.json("/api/v1/verify-face", { form: [["file", file], ["faces", "all"]] });
+      if (this.#photo === file && seen.faces?.length > 1) this.#offerFaces(seen.faces);
+    } catch {
+      // /personalize says what is wrong with the photo
+    }
+  }
+
+  #offerFaces(faces) {
+    const inOrder = faces.toSorted((a, b) => a.bbox[0] - b.bbox[0]);
+    const options = [["", "The clearest"], ...inOrder.map((face, index) => [JSON.stringify(face.bbox), `${ordinal(index + 1)} from the left`])];
+    const choose = (value) => {
+      this.#faceBox = value || null;
+      this.#runSoon();
+    };
+    this.#faces.replaceChildren(select(`${faces.length} people are in the photo. Which one?`, options, "", choose));
+  }
+
+  #choosePage(page) {
+    if (page !== this.#page) this.#result = null;
+    this.#page = page;
+    this.#slot = null;
+    for (const pick of this.#shelf.querySelectorAll(".shelf-pick")) pick.setAttribute("aria-pressed", String(pick.textContent === page.title));
+    this.#showPage();
+    this.#runSoon();
+  }
+
+  #chooseSlot(bbox) {
+    this.#slot = bbox.map((value) => Math.round(value * 10) / 10);
+    this.#studio.announce("This face is replaced.");
+    if (this.#photo) this.#run();
+    else this.#said.replaceChildren(h("p", { class: "note", text: "Now drop a photo of the child, or use the sample photo." }));
+  }
+
+  #showEmpty() {
+    this.#page = null;
+    this.#stage.replaceChildren(
+      h(
+        "div",
+        { class: "empty" },
+        h("div", { class: "fan" }, this.#pages.filter((page) => page.file).slice(0, 3).map((page) => h("img", { src: page.url, alt: "" }))),
+        h("h3", { text: "Your page appears here" }),
+        h("p", { class: "note", text: "Drop a photo and choose a page, or see it at once with what comes with the service." }),
+        button("Try it with the sample photo", () => this.photoZone.useSample(), { class: "button main" }),
+      ),
+    );
+  }
+
+  async #showPage() {
+    const page = this.#page;
+    const image = await loaded(page.url, `The page: ${page.title}`);
+    if (page !== this.#page || this.#result || !image) return;
+    [page.width, page.height] = [image.naturalWidth, image.naturalHeight];
+    this.#stage.replaceChildren(h("div", { class: "picture" }, image, this.#slotButtons()));
+    this.#drawBox.hidden = false;
+    this.#said.replaceChildren(this.#drawBox);
+  }
+
+  /** One button over each face that can be replaced. */
+  #slotButtons() {
+    const { slots, width, height } = this.#page;
+    return slots.map(({ bbox }, index) =>
+      placeOver(h("button", { type: "button", class: "slot", "aria-label": `Replace face ${index + 1} of ${slots.length}`, on: { click: () => this.#chooseSlot(bbox) } }, h("span", { text: slots.length > 1 ? String(index + 1) : "" })), bbox, width, height),
+    );
+  }
+
+  #startDrawing(sentence = "Drag a box over the face, or move it with the arrow keys and size it with Shift; Enter takes it.") {
+    const page = this.#page;
+    this.#result = null;
+    this.#showPage().then(() => {
+      const picture = this.#stage.querySelector(".picture");
+      if (!picture || page !== this.#page) return;
+      for (const each of picture.querySelectorAll(".slot")) each.remove();
+      boxDrawer(picture, page.width, page.height, (bbox) => this.#chooseSlot(bbox));
+      this.#said.replaceChildren(h("p", { class: "note", role: "status", text: sentence }));
+    });
+  }
+
+  async #run() {
+    if (!this.#photo || !this.#page) return;
+    this.#running?.abort();
+    const running = (this.#running = new AbortController());
+    const page = this.#page;
+    this.#stage.querySelector(".picture")?.classList.add("busy");
+    this.#studio.announce("The page is being drawn.");
+    try {
+      const answer = await this.#studio.api.json("/personalize", { form: await this.#form(page), signal: running.signal });
+      const picture = await this.#studio.api.blob(answer.download_url, { accept: "image/*", signal: running.signal, saveAs: "page.png" });
+      this.#studio.api.request(answer.download_url, { method: "DELETE" }).catch(() => {}); // the browser has it
+      if (page === this.#page) await this.#showResult(answer, picture);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      this.#stage.querySelector(".picture")?.classList.remove("busy");
+      this.#said.replaceChildren(alertOf(error), this.#drawBox);
+    }
+  }
+
+  async #form(page) {
+    const source = page.templateId && page.own ? [["template_id", page.templateId]] : [["illustration", await page.file()]];
+    const slot = this.#slot ?? page.slots[0]?.bbox;
+    const place = page.own && !this.#slot ? [] : [["slot", slot ? JSON.stringify(slot) : null]];
+    return [["child_photo", this.#photo], ...source, ...place, ["face_box", this.#faceBox], ...Object.entries(this.#options)];
+  }
+
+  async #showResult(answer, picture) {
+    const at = this.#stage.querySelector(".compare input")?.value;
+    const [before, after] = await Promise.all([loaded(this.#page.url, `The page before: ${this.#page.title}`), loaded(picture, `The page with the child: ${this.#page.title}`)]);
+    [this.#page.width, this.#page.height] = [before.naturalWidth, before.naturalHeight];
+    const { element, range } = comparison(before, after, { beforeName: "Page", afterName: "With the child", label: "Before and after" });
+    if (at !== undefined && this.#result) {
+      range.value = at;
+      range.dispatchEvent(new Event("input"));
+    }
+    const focused = this.#stage.contains(document.activeElement) && document.activeElement.type === "range";
+    if (this.#page.slots.length > 1) element.append(...this.#slotButtons());
+    this.#result = picture;
+    this.#stage.replaceChildren(element);
+    if (focused) range.focus();
+    this.#shown += 1;
+    this.#stage.dataset.shown = this.#shown;
+    this.#said.replaceChildren(this.#facts(answer, picture));
+    this.#studio.announce(`The page is drawn, in ${milliseconds(sum(answer.timings_ms))}.`);
+  }
+
+  #facts(answer, picture) {
+    const figures = Object.entries(FIGURES).filter(([name]) => answer.quality[name] !== undefined && answer.quality[name] !== null);
+    const missing = Object.entries(answer.unavailable).map(([name, reason]) => `${FIGURES[name] ?? name}: ${reason}`);
+    return h(
+      "section",
+      { class: "card" },
+      h(
+        "div",
+        { class: "row spread" },
+        h("dl", { class: "figures" }, figure("Drawn in", milliseconds(sum(answer.timings_ms))), figures.map(([name, label]) => figure(label, answer.quality[name].toFixed(2))), figure("Engine", answer.engine)),
+        h("div", { class: "row" }, button("Download", () => save(picture, `${this.#page.title} personalised.png`), { class: "button main" }), button("Show as curl", this.#studio.requests), this.#drawBox),
+      ),
+      h("div", { class: "spans", "aria-hidden": "true" }, Object.entries(answer.timings_ms).map(([stage, ms]) => h("i", { title: `${stage}: ${milliseconds(ms)}`, style: { "flex-grow": ms } }))),
+      h(
+        "details",
+        {},
+        h("summary", { text: "Where the time went" }),
+        h("table", {}, h("caption", { class: "visually-hidden", text: "Milliseconds by stage" }), h("tbody", {}, Object.entries(answer.timings_ms).map(([stage, ms]) => h("tr", {}, h("th", { scope: "row", text: stage.replaceAll("_", " ") }), h("td", { class: "number", text: milliseconds(ms) }))))),
+      ),
+      missing.map((text) => h("p", { class: "note", text })),
+    );
+  }
+}
+
+function bookName(page) {
+  return `${page.title} (Studio)`;
+}
+
+function ordinal(number) {
+  return ["", "First", "Second", "Third", "Fourth", "Fifth", "Sixth"][number] ?? `Number ${number}`;
+}
+
+function sum(timings) {
+  return Object.values(timings).reduce((total, ms) => total + ms, 0);
+}

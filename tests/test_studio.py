@@ -1,0 +1,338 @@
+"""The Studio in a real Chromium, with a real service behind it: what a visitor does, sees and is told."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, ViewportSize, expect, sync_playwright
+from skimage import data
+
+from examples.local_service import local_service
+from tests.conftest import PAGES, encoded
+from tests.servers import missing
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+KEY = "a-key-for-the-studio"
+TIMEOUT_MS = 20_000
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DROP = """(zone, [name, type, base64]) => {
+  const bytes = Uint8Array.from(atob(base64), (each) => each.charCodeAt(0));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], name, { type }));
+  for (const kind of ["dragenter", "dragover", "drop"])
+    zone.dispatchEvent(new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+}"""
+
+
+class Visit:
+    """A visitor's page. Whatever it does, it asks nobody but the service, and nothing in it fails."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.refusals_expected = False
+        self.faults: list[str] = []
+        self.strangers: list[str] = []
+        page.set_default_timeout(TIMEOUT_MS)
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("request", self._on_request)
+
+    def open(self, tab: str = "", *, key: str | None = KEY) -> Page:
+        """The Studio at a tab, signed in with a key."""
+        if key is not None:
+            self.page.add_init_script(f"sessionStorage.setItem('studio.api-key', {key!r})")
+        self.page.goto(f"{self.url}/studio#{tab}")
+        expect(self.page.get_by_role("tab").first).to_be_visible()
+        return self.page
+
+    def check(self) -> None:
+        """No fault in the console, and no request to another origin."""
+        assert self.faults == []
+        assert self.strangers == []
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        refused = message.text.startswith("Failed to load resource") and self.refusals_expected
+        if message.type in ("error", "warning") and not refused:
+            self.faults.append(message.text)
+
+    def _on_request(self, request: Request) -> None:
+        if not request.url.startswith((f"{self.url}/", "blob:", "data:")):
+            self.strangers.append(request.url)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """One service for all visits. It asks for a key."""
+    settings = {"API_KEY": KEY, "AUTH_REGISTRATION": "open", "RATE_LIMIT_LOGIN": "off", "MAX_WORKERS": "2"}
+    with local_service(**settings) as service:
+        yield service.url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        missing("Chromium", "chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, url: str) -> Iterator[Visit]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visit = Visit(context.new_page(), url)
+    yield visit
+    visit.check()
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A public-domain photo with one face."""
+    path = tmp_path_factory.mktemp("photos") / "portrait.jpg"
+    path.write_bytes(encoded(Image.fromarray(data.astronaut()), "JPEG", quality=90))
+    return path
+
+
+def check_accessible(page: Page) -> None:
+    """axe-core finds nothing serious; whatever it says stands in the failure."""
+    found = Axe().run(page).response["violations"]
+    serious = [each for each in found if each["impact"] in ("serious", "critical")]
+    assert [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in serious] == []
+
+
+def panel(page: Page, name: str) -> Locator:
+    return page.get_by_role("tabpanel", name=name)
+
+
+def choose(page: Page, label: str, path: Path) -> None:
+    page.get_by_label(label, exact=True).first.set_input_files(path)
+
+
+def drawn(page: Page, times: int = 1) -> Locator:
+    """The page, once it was drawn as often as this."""
+    stage = page.locator(f".stage[data-shown='{times}']")
+    stage.wait_for()
+    return stage
+
+
+# --- the page itself -------------------------------------------------------------------------------------------------
+
+
+def test_a_browser_gets_the_studio_and_a_client_gets_json(visit: Visit) -> None:
+    page = visit.page
+    page.goto(visit.url)
+    expect(page.get_by_role("link", name=re.compile("Studio"))).to_be_visible()
+    answer = page.request.get(visit.url, headers={"Accept": "*/*"})
+    assert answer.json()["studio"] == "/studio"
+    assert answer.headers["vary"].startswith("Accept")
+
+
+def test_the_policy_lets_nothing_in_but_our_own_files(visit: Visit) -> None:
+    headers = visit.page.request.get(f"{visit.url}/studio").headers
+    policy = dict(each.strip().split(" ", 1) for each in headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert {policy["script-src"], policy["style-src"], policy["connect-src"]} == {"'self'"}
+    assert "unsafe" not in headers["content-security-policy"]
+
+
+def test_tabs_are_moved_through_with_the_keyboard(visit: Visit) -> None:
+    page = visit.open()
+    first = page.get_by_role("tab", name="Personalise")
+    first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Faces")).to_be_focused()
+    expect(page.get_by_role("tab", name="Faces")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("End")
+    expect(page.get_by_role("tab", name="Activity")).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(first).to_be_focused()
+    assert page.url.endswith("#personalise")
+    assert page.locator("[role=tab][tabindex='0']").count() == 1
+
+
+def test_the_theme_is_the_systems_until_it_is_chosen(browser: Browser, url: str) -> None:
+    context = browser.new_context(color_scheme="dark")
+    visit = Visit(context.new_page(), url)
+    page = visit.open()
+    paper = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(paper)
+    page.get_by_role("button", name="Dark theme", pressed=True).click()
+    light = page.evaluate(paper)
+    assert light != dark
+    page.reload()
+    expect(page.get_by_role("button", name="Dark theme", pressed=False)).to_be_visible()
+    assert page.evaluate(paper) == light
+    visit.check()
+    context.close()
+
+
+# --- who you are -----------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_asked_for_and_a_wrong_one_is_told_so(visit: Visit) -> None:
+    visit.refusals_expected = True
+    page = visit.open(key=None)
+    key = panel(page, "Personalise").get_by_label("API key", exact=True).last
+    key.fill("not this one")
+    key.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("The token is unknown or no longer valid.")
+    key.fill(KEY)
+    key.press("Enter")
+    expect(page.get_by_text("Your page appears here")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("Your page appears here")).to_be_visible()
+    page.get_by_role("button", name="Key in use").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(panel(page, "Personalise").get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_an_account_stays_signed_in_by_its_refresh_token(visit: Visit) -> None:
+    page = visit.open(key=None)
+    place = panel(page, "Personalise")
+    place.get_by_label("New account").check()
+    place.get_by_label("Username or e-mail address").fill("reader@example.com")
+    place.get_by_label("Password").fill("correct horse battery")
+    place.get_by_role("button", name="Make the account").click()
+    expect(page.get_by_text("Your page appears here")).to_be_visible()
+    kept = "Object.entries({...sessionStorage, ...localStorage}).map(([name]) => name).join()"
+    assert page.evaluate(kept).split(",") == ["studio.refresh-token", "studio.username"]
+    before = page.evaluate("sessionStorage.getItem('studio.refresh-token')")
+    page.reload()
+    expect(page.get_by_role("button", name="reader@example.com")).to_be_visible()
+    expect(page.get_by_text("Your page appears here")).to_be_visible()
+    assert page.evaluate("sessionStorage.getItem('studio.refresh-token')") != before  # each works once
+
+
+# --- Personalise -----------------------------------------------------------------------------------------------------
+
+
+def test_a_dropped_photo_goes_into_the_page_and_the_slider_compares(visit: Visit, portrait: Path) -> None:
+    page = visit.open()
+    expect(page.get_by_role("button", name="Treasure island")).to_be_visible()
+    zone = page.locator(".drop").first
+    zone.evaluate(DROP, ["portrait.jpg", "image/jpeg", b64encode(portrait.read_bytes()).decode()])
+    drawn(page)
+    slider = page.get_by_role("slider", name="Before and after")
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(slider).to_have_attribute("aria-valuetext", "0 % Page, 100 % With the child")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download", exact=True).click()
+    with Image.open(saved.value.path()) as picture:
+        assert picture.size == (1024, 1024)
+    assert saved.value.suggested_filename == "Kite hill personalised.png"
+    check_accessible(page)
+
+
+def test_options_redraw_the_page_and_another_page_takes_its_own_slot(visit: Visit, portrait: Path) -> None:
+    page = visit.open()
+    choose(page, "Drop a photo of the child", portrait)
+    drawn(page)
+    page.get_by_label("Comic").check()
+    drawn(page, 2)
+    page.get_by_role("button", name="Snowy night").click()
+    drawn(page, 3)
+    page.get_by_role("button", name="Show as curl").first.click()
+    curl = page.locator("pre.curl").filter(has_text="child_photo").first.inner_text()
+    assert "-F child_photo=@portrait.jpg" in curl
+    assert "-F illustration=@snowy_night.png" in curl
+    assert "-F style=comic" in curl
+    assert "Bearer $TOKEN" in curl
+    assert KEY not in page.content()
+
+
+def test_a_page_of_ones_own_is_kept_its_slot_clicked_and_it_can_be_removed(
+    visit: Visit, portrait: Path, tmp_path: Path
+) -> None:
+    page = visit.open()
+    own = tmp_path / "my_own_page.png"
+    own.write_bytes((PAGES / "treasure_island.png").read_bytes())
+    choose(page, "Drop a page of your own", own)
+    slot = page.get_by_role("button", name="Replace face 1 of 1")
+    slot.click()
+    expect(page.get_by_text("Now drop a photo of the child")).to_be_visible()
+    choose(page, "Drop a photo of the child", portrait)
+    drawn(page)
+    page.get_by_role("button", name="Remove My own page").click()
+    expect(page.get_by_role("button", name="My own page", exact=True)).to_have_count(0)
+
+
+def test_a_place_is_given_with_the_keyboard_where_no_face_is_found(
+    visit: Visit, portrait: Path, tmp_path: Path
+) -> None:
+    page = visit.open()
+    choose(page, "Drop a photo of the child", portrait)
+    drawn(page)
+    empty = tmp_path / "empty.png"
+    empty.write_bytes(encoded(Image.new("RGB", (640, 480), "#9fc9a0")))
+    visit.refusals_expected = True
+    choose(page, "Drop a page of your own", empty)
+    expect(page.get_by_text("No drawn face was found")).to_be_visible()
+    place = page.get_by_role("button", name=re.compile("Place of the face"))
+    left = place.bounding_box()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowDown")
+    moved = place.bounding_box()
+    assert left is not None
+    assert moved is not None
+    assert moved["x"] > left["x"]
+    assert moved["height"] > left["height"]
+    page.keyboard.press("Enter")
+    drawn(page, 2)
+    page.get_by_role("button", name="Remove Empty").click()
+
+
+def test_a_photo_without_a_face_is_told_in_the_services_own_words(visit: Visit, tmp_path: Path) -> None:
+    visit.refusals_expected = True
+    page = visit.open()
+    nobody = tmp_path / "nobody.jpg"
+    nobody.write_bytes(encoded(Image.new("RGB", (400, 400), "#888888"), "JPEG"))
+    choose(page, "Drop a photo of the child", nobody)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("No faces detected in the provided image")
+    expect(alert).to_contain_text("NO_FACE_DETECTED")
+
+
+def test_a_book_is_made_page_by_page_and_downloaded(visit: Visit, portrait: Path) -> None:
+    page = visit.open()
+    make = page.get_by_role("button", name=re.compile("Make the book"))
+    expect(make).to_be_disabled()
+    choose(page, "Drop a photo of the child", portrait)
+    drawn(page)
+    make.click()
+    download = page.get_by_role("button", name="Download the PDF")
+    with page.expect_download() as saved:
+        download.click()
+    content = saved.value.path().read_bytes()
+    assert content.startswith(b"%PDF")
+    assert re.findall(rb"/Count (\d+)", content)[-1] == b"3"
+
+
+# --- everywhere ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_tab_is_accessible_on_a_narrow_screen_and_nothing_sticks_out(
+    browser: Browser, url: str, dark: bool
+) -> None:
+    context = browser.new_context(viewport=PHONE, color_scheme="dark" if dark else "light", reduced_motion="reduce")
+    visit = Visit(context.new_page(), url)
+    page = visit.open()
+    for tab in page.get_by_role("tab").all():
+        tab.click()
+        page.wait_for_load_state("networkidle")
+        check_accessible(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], tab.inner_text()
+    visit.check()
+    context.close()
