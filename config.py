@@ -154,6 +154,13 @@ class Settings(BaseSettings):
         description="redis://HOST:PORT/DB counts RATE_LIMIT for all processes together. Default: each in its memory.",
     )
 
+    fetch_timeout: float = Field(
+        20, ge=1, le=300, allow_inf_nan=False, description="Seconds in which a picture's URL must have been read."
+    )
+    fetch_allow_private: bool = Field(
+        False, description="Let pictures' URLs lead to loopback, private and link-local addresses, and to any port."
+    )
+
     # Files
     upload_dir: Path = Field(Path("uploads"), description="Folder of uploads and templates.")
     output_dir: Path = Field(Path("outputs"), description="Folder of results.")

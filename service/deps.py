@@ -21,6 +21,7 @@ from service.accounts import Accounts
 from service.auth import Principal, owner_of
 from service.contours import Contourer
 from service.errors import ModelUnavailableError, UnauthorizedError
+from service.fetch import Fetcher
 from service.illustrations import Illustrator
 from service.inference_pool import ClientPool, InferencePool
 from service.jobs import Jobs
@@ -127,6 +128,11 @@ async def get_illustrator(state: StateDep) -> Illustrator:
 async def get_contourer(state: StateDep) -> Contourer:
     """Facial contours on what clients send."""
     return state.contourer
+
+
+async def get_fetcher(state: StateDep) -> Fetcher:
+    """Who reads pictures by URL."""
+    return state.fetcher
 
 
 async def get_jobs(state: StateDep) -> Jobs:
@@ -237,6 +243,7 @@ Recognition = Annotated[FaceRecognition, Depends(get_recognition)]
 PersonalizerDep = Annotated[Personalizer, Depends(get_personalizer)]
 IllustratorDep = Annotated[Illustrator, Depends(get_illustrator)]
 ContourerDep = Annotated[Contourer, Depends(get_contourer)]
+FetcherDep = Annotated[Fetcher, Depends(get_fetcher)]
 JobsDep = Annotated[Jobs, Depends(get_jobs)]
 SubmitJob = Annotated[Submit, Depends(get_submit)]
 WebhookUrl = Annotated[

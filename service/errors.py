@@ -154,6 +154,13 @@ class UrlNotAllowedError(ServiceError):
     status = 422
 
 
+class UrlNotFetchedError(ServiceError):
+    """A URL gave no picture: not reached, not in time, too large, or something else. One sentence for every reason."""
+
+    code = "URL_NOT_FETCHED"
+    status = 422
+
+
 class NoFaceDetectedError(ServiceError):
     """The photo shows no face. The sentence is the seed's; what to do is appended by the caller."""
 

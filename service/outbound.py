@@ -109,14 +109,21 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
-        self._inner = httpx.AsyncHTTPTransport()
+        # A connection is not used again: it was made for one name, and another one may have the same address.
+        self._inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send it. Raises UrlNotAllowedError before anything is sent."""
         target = await resolve(str(request.url), allow_private=self._allow_private)
-        request.extensions = {**request.extensions, "sni_hostname": target.url.host}
-        request.url = request.url.copy_with(host=target.address)
-        return await self._inner.handle_async_request(request)
+        # The client's own request keeps its URL, to which the Location of a redirect may be relative.
+        judged = httpx.Request(
+            request.method,
+            request.url.copy_with(host=target.address),
+            headers=request.headers,
+            stream=request.stream,
+            extensions={**request.extensions, "sni_hostname": target.url.host},
+        )
+        return await self._inner.handle_async_request(judged)
 
     async def aclose(self) -> None:
         """Close all connections."""

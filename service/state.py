@@ -22,6 +22,7 @@ from service.contours import Contourer
 from service.database import Database
 from service.engine_health import engines_of
 from service.errors import ServiceError
+from service.fetch import Fetcher
 from service.illustrations import Illustrator
 from service.image_model import ImageModel
 from service.inference_pool import InferencePool
@@ -62,6 +63,7 @@ class State:
     expression_model: ExpressionModel | None
     personalizer: Personalizer
     image_model: ImageModel
+    fetcher: Fetcher
     limiter: RateLimiter
     metrics: Metrics
     database: Database
@@ -133,6 +135,7 @@ async def open_state(
                 with suppress(asyncio.CancelledError):
                     await task
             await state.image_model.close()
+            await state.fetcher.close()
             await asyncio.to_thread(state.pool.close)
             await asyncio.to_thread(state.password_pool.close)
             state.personalizer.close()
@@ -165,6 +168,11 @@ async def _build(
         expression_model=expression_model,
         personalizer=Personalizer(detector=detector, landmarks=landmarks, threads=settings.max_workers),
         image_model=_image_model(settings, pool),
+        fetcher=Fetcher(
+            max_bytes=settings.max_upload_bytes,
+            timeout_s=settings.fetch_timeout,
+            allow_private=settings.fetch_allow_private,
+        ),
         limiter=limiter,
         metrics=metrics,
         database=database,
