@@ -202,8 +202,11 @@ def _has_only_fp16(folder: Path) -> bool:
 
 
 def _load_ip_adapter(pipeline: Pipeline, files: IPAdapterFiles) -> None:
-    if not hasattr(pipeline, "load_ip_adapter"):
-        raise ValueError(f"ENABLE_IP_ADAPTER=true, but {type(pipeline).__name__} takes no IP-Adapter")
+    if not hasattr(pipeline, "load_ip_adapter") or getattr(pipeline, "unet", None) is None:
+        raise ModelUnavailableError(
+            f"ENABLE_IP_ADAPTER=true, but no IP-Adapter can be used with {type(pipeline).__name__}. "
+            "Choose an SDXL or Stable Diffusion model as MODEL_PATH, or set ENABLE_IP_ADAPTER=false."
+        )
     subfolder, _, name = files.weights.rpartition("/")
     pipeline.load_ip_adapter(
         str(files.folder),
