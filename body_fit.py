@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
-from garment_anchors import OUTLINE, Garment, Limb, Part
+from garment_anchors import OUTLINE, Garment, Part
+from limb_fit import PartMap, limb_map, smoothed
 from person_parts import SIDES, Body, PersonParts, Side
 from utils import AnyArray, FloatArray, GrayImage, as_float
-
-PartMap: TypeAlias = Callable[[FloatArray], FloatArray]
-"""(N, 2) garment pixels to (N, 2) photo pixels."""
 
 _LEVELS = 9
 _SHOULDER_TIP = 0.10  # of the shoulder distance: the garment's shoulder lies outside the joint ...
@@ -36,7 +32,6 @@ _CROPPED = 0.8  # of the trunk: a top that is shorter is meant to be
 _LOOSEST: dict[str, float] = {"jacket": 1.4, "hoodie": 1.35}  # garment width over body width
 _ARM_WIDTHS = (0.17, 0.14, 0.11, 0.11)  # half widths at shoulder, elbow, wrist, hand
 _LEG_WIDTHS = (0.28, 0.2, 0.13, 0.13)
-_HANG = 0.7  # of a sleeve's spare width, to the inner side
 _CROTCH_DOWN = (0.32, 0.6)  # below the hip joints
 
 
@@ -46,7 +41,8 @@ class Fit:
 
     maps: one per part. handles: garment anchors that must land on photo points, by name. scale: photo pixels per
     garment pixel. bare, covered: for each arm, or leg, the line (N, 2) along what the garment leaves
-    uncovered of it, and along the rest.
+    uncovered of it, and along the rest. shoulder_line: (2, N) in shoulder widths, how far beside the middle and how far
+    above the joints the shoulders' outline lies; empty below the waist.
     """
 
     maps: dict[Part, PartMap]
@@ -54,6 +50,7 @@ class Fit:
     scale: float
     bare: dict[Side, FloatArray]
     covered: dict[Side, FloatArray]
+    shoulder_line: FloatArray = field(default_factory=lambda: np.zeros((2, 0), np.float32))
 
 
 def fit(garment: Garment, body: Body, parts: PersonParts, *, looseness: float = 1.0) -> Fit:
@@ -108,8 +105,8 @@ def _fit_top(garment: Garment, body: Body, parts: PersonParts, looseness: float)
         natural = _WORN * scale * half_g[level]
         ceiling = np.inf if garment.kind == "dress" and row > 1.0 * trunk else max(extent * loosest, 0.5 * unit)
         half[level] = np.clip(natural, extent + _EASE * unit, ceiling)
-    ratio = _smoothed(half / np.maximum(half_g, 1.0))
-    shift = _smoothed(_smoothed(shift))
+    ratio = smoothed(half / np.maximum(half_g, 1.0))
+    shift = smoothed(smoothed(shift))
     top_ratio = ((1 + 2 * _SHOULDER_TIP) * unit / shoulders_g) if garment.limbs else ratio[0]
     rungs = _Rungs(
         body,
@@ -137,7 +134,7 @@ def _fit_top(garment: Garment, body: Body, parts: PersonParts, looseness: float)
             armhole = (handles[f"shoulder_{side}"] + handles[f"armpit_{side}"]) / 2
             root = (armhole + body.arm(side)[0]) / 2
             line = np.concatenate([root[None], body.arm(side)[1:], body.hand(side)[1:]])
-            maps[side], bare[side], covered[side] = _limb_map(
+            maps[side], bare[side], covered[side] = limb_map(
                 garment.limbs[side],
                 line,
                 _ARM_WIDTHS,
@@ -147,7 +144,9 @@ def _fit_top(garment: Garment, body: Body, parts: PersonParts, looseness: float)
                 snap=(0.88, 1.25),
                 root_half=float(np.linalg.norm(handles[f"shoulder_{side}"] - handles[f"armpit_{side}"])) / 2,
             )
-    return Fit(maps, handles, scale, bare, covered)
+    asides = np.linspace(_NECK_BASE, 0.5 + _SHOULDER_TIP, 7).tolist()
+    line = as_float(np.array([asides, [torso.slope(aside * unit) / unit for aside in asides]]))
+    return Fit(maps, handles, scale, bare, covered, line)
 
 
 class _Torso:
@@ -277,142 +276,6 @@ def _half_widths(mask: GrayImage, rows: AnyArray, middle: float) -> FloatArray:
     return as_float(np.array(widths))
 
 
-def _smoothed(values: AnyArray) -> FloatArray:
-    padded = np.pad(values, 1, mode="edge")
-    return as_float(0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:])
-
-
-# ---- sleeves and legs ----------------------------------------------------------------------------------------------
-
-
-def _limb_map(
-    limb: Limb,
-    line: FloatArray,
-    widths: tuple[float, ...],
-    scale: float,
-    body: Body,
-    person: FloatArray,
-    *,
-    snap: tuple[float, float],
-    root_half: float,
-    hang: float = _HANG,
-) -> tuple[PartMap, FloatArray, FloatArray]:
-    """A sleeve along an arm, a leg along a leg: distance along the axis and across it are kept. And the lines (N, 2) of
-    what it leaves uncovered and of what it covers.
-
-    line: (4, 2) root, elbow or knee, wrist or ankle, and the end of hand or foot. snap: a length between these
-    multiples of root to wrist is taken for one that ends there.
-    """
-    reach = float(np.linalg.norm(np.diff(line[:3], axis=0), axis=1).sum())
-    length = limb.length * scale
-    if snap[0] * reach < length < snap[1] * reach:
-        length = 1.0 * reach
-    length = min(length, 1.08 * reach)
-    source = _Path(_rounded(limb.axis, 0.25 * limb.length))
-    along = np.linspace(0, 1, 13)
-    joints = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
-    typical = as_float(np.interp(along * length, joints, np.array(widths) * body.unit))
-    target, body_half, inward = _centred(_Path(_rounded(line, 0.24 * body.unit)), along * length, typical, person, body)
-    stretch = length / limb.length
-    own_half = np.interp(along, [0, 0.5, 1], limb.widths / 2)
-    half = np.clip(scale * own_half, body_half * 1.08 + 0.01 * body.unit, body_half * 1.7)
-    half[0] = root_half
-    ratios = _smoothed(half / np.maximum(own_half, 1.0))
-    # Wide cloth lies on the limb's outer side and hangs from it on the inner one.
-    spare = inward * hang * _smoothed(np.maximum(half - body_half, 0)) * np.minimum(1, 3 * along)
-
-    def place(points: FloatArray) -> FloatArray:
-        t, across = source.project(points)
-        share = t / limb.length
-        return target.at(
-            t * stretch, as_float(across * np.interp(share, along, ratios) + np.interp(share, along, spare))
-        )
-
-    rest = target.points[target.t > length]
-    hidden = target.points[target.t <= 0.9 * length]
-    return place, rest if len(rest) > 1 else target.points[-2:], hidden if len(hidden) > 1 else target.points[:2]
-
-
-def _rounded(line: FloatArray, radius: float) -> FloatArray:
-    """(M, 2) a polyline with its corners rounded: a moving average over `radius` along it; the ends stay."""
-    lengths = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
-    step = max(lengths[-1] / 60, 1e-3)
-    t = np.arange(0, lengths[-1] + step / 2, step)
-    dense = np.stack([np.interp(t, lengths, line[:, axis]) for axis in (0, 1)], axis=1)
-    window = max(1, round(radius / step / 2))
-    padded = np.concatenate([2 * dense[:1] - dense[window:0:-1], dense, 2 * dense[-1:] - dense[-2 : -window - 2 : -1]])
-    kernel = np.ones(2 * window + 1) / (2 * window + 1)
-    return as_float(np.stack([np.convolve(padded[:, axis], kernel, "valid") for axis in (0, 1)], axis=1))
-
-
-class _Path:
-    """A dense polyline with coordinates along and across it."""
-
-    def __init__(self, points: FloatArray) -> None:
-        self.points = points
-        steps = np.diff(points, axis=0)
-        lengths = np.maximum(np.linalg.norm(steps, axis=1), 1e-6)
-        self.t = np.concatenate([[0], np.cumsum(lengths)])
-        tangents = steps / lengths[:, None]
-        self.tangents = np.concatenate([tangents, tangents[-1:]])
-
-    def at(self, t: AnyArray, across: AnyArray) -> FloatArray:
-        """(N, 2) points; before the start and after the end the path goes straight on."""
-        inside = np.clip(t, 0, self.t[-1])
-        points = np.stack([np.interp(inside, self.t, self.points[:, axis]) for axis in (0, 1)], axis=1)
-        tangent = np.stack([np.interp(inside, self.t, self.tangents[:, axis]) for axis in (0, 1)], axis=1)
-        tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-6)
-        normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-        return as_float(points + tangent * (t - inside)[:, None] + normal * across[:, None])
-
-    def project(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Coordinates along and across, (N,) each, of the nearest place on the path."""
-        offsets = points[:, None] - self.points[None]
-        nearest = np.argmin((offsets**2).sum(axis=2), axis=1)
-        rest = offsets[np.arange(len(points)), nearest]
-        tangent = self.tangents[nearest]
-        normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-        return as_float(self.t[nearest] + (rest * tangent).sum(axis=1)), as_float((rest * normal).sum(axis=1))
-
-    def reach(self, t: AnyArray, mask: FloatArray, farthest: float) -> FloatArray:
-        """(N, 2) how far a mask goes from the path on its negative and positive side; at most `farthest`."""
-        across = np.arange(0, farthest, 1.0, dtype=np.float32)
-        found = np.full((len(t), 2), farthest, np.float32)
-        for column, sign in enumerate((-1, 1)):
-            points = self.at(np.repeat(t, len(across)), np.tile(sign * across, len(t)))
-            x, y = (np.ascontiguousarray(points[:, axis]).reshape(len(t), -1) for axis in (0, 1))
-            outside = cv2.remap(mask, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) < 0.5
-            ended = outside.any(axis=1)
-            found[ended, column] = across[np.argmax(outside[ended], axis=1)]
-        return found
-
-
-def _centred(
-    path: _Path, t: AnyArray, typical: AnyArray, person: FloatArray, body: Body
-) -> tuple[_Path, FloatArray, int]:
-    """The path in the middle of the limb that is seen, half the limb's width at each t, and the sign of its inner side.
-
-    Where the limb touches the trunk, its free edge and its typical width say where it lies.
-    """
-    farthest = 0.5 * body.unit
-    reach = path.reach(t, person, farthest)
-    places, tangents = path.at(t, np.zeros_like(t)), path.at(t, np.ones_like(t))
-    outward = ((tangents - places) * (places - body.hips.mean(axis=0))).sum()
-    outer = 1 if outward > 0 else 0
-    free, other = reach[:, outer], reach[:, 1 - outer]
-    both = reach.sum(axis=1) < 3 * typical
-    half = np.where(both, reach.sum(axis=1) / 2, np.minimum(1.1 * typical, free + 0.5 * typical))
-    half = np.clip(half, 0.7 * typical, 1.35 * typical)
-    shift = np.where(both, (free - other) / 2, free - half)
-    shift = np.where(free >= farthest, 0, np.clip(shift, -0.12 * body.unit, 0.2 * body.unit))
-    for _ in range(4):  # sleeves don't follow every bump of an outline
-        shift, half = _smoothed(as_float(shift)), _smoothed(as_float(half))
-    shift = shift * np.minimum(1, 5 * t / max(float(t[-1]), 1e-6))
-    sign = -1 if outer == 0 else 1
-    dense = np.interp(path.t, t, sign * shift)
-    return _Path(path.at(path.t, as_float(dense))), as_float(half), -sign
-
-
 # ---- trousers and skirts -------------------------------------------------------------------------------------------
 
 
@@ -436,8 +299,8 @@ def _fit_skirt(garment: Garment, body: Body, parts: PersonParts) -> Fit:
         body,
         garment_rows=rows_g,
         rows=rows,
-        ratios=_smoothed(half / np.maximum(half_g, 1.0)),
-        shifts=_smoothed(_smoothed(shift)),
+        ratios=smoothed(half / np.maximum(half_g, 1.0)),
+        shifts=smoothed(smoothed(shift)),
         middle_g=middle_g,
     )
     names = ("waist_left", "waist_right", "hem_left", "hem_right")
@@ -470,8 +333,8 @@ def _fit_legs(garment: Garment, body: Body, parts: PersonParts) -> Fit:
         body,
         garment_rows=rows_g,
         rows=rows,
-        ratios=_smoothed(half / np.maximum(half_g, 1.0)),
-        shifts=_smoothed(_smoothed(shift)),
+        ratios=smoothed(half / np.maximum(half_g, 1.0)),
+        shifts=smoothed(smoothed(shift)),
         middle_g=middle_g,
     )
     maps: dict[Part, PartMap] = {"body": rungs}
@@ -481,13 +344,13 @@ def _fit_legs(garment: Garment, body: Body, parts: PersonParts) -> Fit:
         if side in garment.limbs:
             root = rungs(garment.limbs[side].axis[:1])
             line = np.concatenate([root, body.leg(side)[1:], _beyond(body.leg(side))])
-            maps[side], bare[side], covered[side] = _limb_map(
+            maps[side], bare[side], covered[side] = limb_map(
                 garment.limbs[side],
                 line,
                 _LEG_WIDTHS,
                 scale,
                 body,
-                parts.person,
+                as_float(parts.person * (1 - parts.arms)),
                 snap=(0.85, 1.3),
                 root_half=float(half[-1] / max(half_g[-1], 1.0) * garment.limbs[side].widths[0] / 2),
                 hang=0.0,

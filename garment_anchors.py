@@ -11,9 +11,9 @@ from typing import Literal, TypeAlias
 import cv2
 import numpy as np
 
-from face_geometry import grow
+from garment_neckline import inner_back
 from service.errors import GarmentSegmentationError
-from utils import FloatArray, GrayImage, RGBImage, as_float, shrink, smoothstep
+from utils import FloatArray, GrayImage, RGBImage, as_float, shrink
 
 GarmentType: TypeAlias = Literal[
     "tshirt", "shirt", "longsleeve", "hoodie", "jacket", "dress", "pants", "shorts", "skirt", "auto"
@@ -30,9 +30,7 @@ KINDS: dict[str, Kind] = {"dress": "dress", "pants": "legs", "shorts": "legs", "
 _ANALYSIS_SIDE = 512  # pixels of the longer side in which shapes are measured
 _ARMPIT_DEPTH = 0.035  # of the longer side
 _CROTCH_DEPTH = 0.06
-_MOTLEY = 8.0  # Lab: the spread of colours along a line that is no longer one collar's
 _ARMHOLE_LEAN = 13.0  # degrees, of a sleeve that hangs straight down
-_LEAST_NECKLINE = 1.5  # Lab
 _LONG_SLEEVE = 0.62  # sleeve over body length: beyond, it ends below the elbow
 _DRESS_LENGTH = 2.4  # length over width at the armpits
 _PANTS_LENGTH = 1.15  # inner leg over waist width
@@ -100,7 +98,7 @@ def measure(rgb: RGBImage, alpha: GrayImage, garment_type: GarmentType) -> Garme
         if garment_type == "auto" and found == "tshirt" and limbs and _sleeve_share(anchors, limbs) > _LONG_SLEEVE:
             found = "longsleeve"
     small_rgb = shrink(rgb, size)
-    inside = _inner_back(small_rgb, mask, shape.top(), anchors) if kind in ("top", "dress") else np.zeros_like(mask)
+    inside = inner_back(small_rgb, mask, shape.top(), anchors) if kind in ("top", "dress") else np.zeros_like(mask)
     full = (alpha.shape[1], alpha.shape[0])
     return Garment(
         rgb=rgb,
@@ -423,91 +421,3 @@ def _measure_legs(shape: _Outline) -> _Measures:
         body[each > 0] = 0
     parts["body"] = body
     return anchors, limbs, parts
-
-
-# ---- the neck opening ----------------------------------------------------------------------------------------------
-
-
-def _inner_back(rgb: RGBImage, mask: GrayImage, top: FloatArray, anchors: dict[str, FloatArray]) -> GrayImage:
-    """255 between the back of the collar and the front neckline, where that can be seen; else nothing.
-
-    The front neckline is the arc between both sides of the neck opening, pointed or round, along which colours change
-    most evenly above a collar of one colour.
-    """
-    inside = np.zeros_like(mask)
-    neck_left, neck_right = anchors["neck_left"][0], anchors["neck_right"][0]
-    width = float(neck_right - neck_left)
-    if width < 24:
-        return inside
-    lab = cv2.GaussianBlur(cv2.cvtColor(as_float(rgb) / 255, cv2.COLOR_RGB2LAB), (0, 0), 1)
-    u = np.linspace(-0.9, 0.9, 42, dtype=np.float32)
-    interior = grow(mask, -4)
-    found: list[tuple[float, float, FloatArray]] = []
-    for slide in (-0.08, -0.04, 0.0, 0.04, 0.08, 0.12):
-        arcs = _Arcs(neck_left - slide * width, neck_right + slide * width, top)
-        upper, lower = _beside(lab, *arcs.at(u))
-        change = np.minimum(np.linalg.norm(upper - lower, axis=3), 25)
-        parts = change.reshape(*change.shape[:2], 6, -1).mean(axis=3)
-        motley = np.linalg.norm(lower.std(axis=2), axis=2)
-        even = parts.min(axis=2) / np.maximum(parts.mean(axis=2), 1e-6)
-        scores = parts.mean(axis=2) * smoothstep(even * 2) * np.exp(-motley / _MOTLEY)
-        x, y = (axis.reshape(-1, len(u)) for axis in arcs.at(u))
-        within = cv2.remap(interior, x, y, cv2.INTER_LINEAR)
-        scores *= within.reshape(*scores.shape, -1).mean(axis=2) > 0.75 * 255  # not along the outline
-        # At the back of the collar the background shines in: only a maximum below it counts.
-        peaks = np.zeros_like(scores, bool)
-        peaks[3:-1] = (scores[3:-1] >= scores[2:-2]) & (scores[3:-1] > scores[4:]) & (scores[3:-1] > _LEAST_NECKLINE)
-        x, y = arcs.at(np.linspace(-1, 1, 81, dtype=np.float32))
-        found += [
-            (float(scores[peak]), float(arcs.depths[peak[0]]), np.stack([x[peak], y[peak]], axis=1))
-            for peak in zip(*np.nonzero(peaks), strict=True)
-        ]
-    if not found:
-        return inside
-    score, depth, arc = max(found, key=lambda each: each[0])
-    # A collar's band has two such edges: the upper one, where it is nearly as clear.
-    upper_edge = [each for each in found if each[0] > 0.53 * score and 0.03 < (depth - each[1]) / width < 0.06]
-    arc = max(upper_edge, key=lambda each: each[0])[2] if upper_edge else arc
-    ring = np.concatenate([arc, [[arc[-1, 0], 0], [arc[0, 0], 0]]])
-    cv2.fillPoly(inside, [np.round(ring * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
-    return np.minimum(inside, grow(mask, 3))
-
-
-class _Arcs:
-    """All arcs from one column of the upper outline to another: (D, P) by depth and by how pointed they are."""
-
-    powers = np.array([1.0, 1.5, 2.0, 3.0], np.float32)
-
-    def __init__(self, left: float, right: float, top: FloatArray) -> None:
-        columns = np.clip(np.round([left, right]).astype(int), 0, len(top) - 1)
-        self.left, self.right = left, right
-        self.ends = top[columns]
-        width = right - left
-        between = top[columns[0] : columns[1] + 1]
-        back = float(np.max(between - np.linspace(float(self.ends[0]), float(self.ends[1]), len(between))))
-        self.depths = np.arange(max(back, 0) + 0.02 * width, 1.1 * width, 1.0, dtype=np.float32)
-
-    def at(self, u: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """x and y (D, P, N) where u (N,) runs from -1 to 1."""
-        sag = 1 - np.abs(u) ** self.powers[:, None]
-        line = self.ends[0] + (self.ends[1] - self.ends[0]) * (u + 1) / 2
-        y = line + self.depths[:, None, None] * sag
-        x = self.left + (self.right - self.left) * (u + 1) / 2
-        return as_float(np.broadcast_to(x, y.shape)), as_float(y)
-
-
-def _beside(lab: FloatArray, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Colours (D, P, N, 3) two pixels above and below arcs (D, P, N)."""
-    tangent = np.stack([np.gradient(x, axis=2), np.gradient(y, axis=2)])
-    normal = 2 * np.stack([-tangent[1], tangent[0]]) / np.maximum(np.linalg.norm(tangent, axis=0), 1e-6)
-    flat = (-1, x.shape[2])
-    above, below = (
-        cv2.remap(
-            lab,
-            as_float(x - sign * normal[0]).reshape(flat),
-            as_float(y - sign * normal[1]).reshape(flat),
-            cv2.INTER_LINEAR,
-        ).reshape(*x.shape, 3)
-        for sign in (-1, 1)
-    )
-    return above, below

@@ -212,10 +212,19 @@ def parse(image_rgb: RGBImage, body: Body, person: FloatArray) -> PersonParts:
     lab = cv2.cvtColor(as_float(small) / 255, cv2.COLOR_RGB2LAB)
     bare = (labels["skin"] > 0.6) & (mask > 0.8)
     tone = as_float(np.median(lab[bare], axis=0)) if bare.sum() > 20 else None
+    if tone is not None:
+        labels["arms"] = as_float(labels["arms"] * _of_tone(lab, tone))
     # Three masks at a time: OpenCV resizes up to four channels fast, and more of them slowly.
     head, skin, arms = cv2.split(_to_edges(np.dstack([labels[name] for name in ("head", "skin", "arms")]), guide))
     upper, lower, whole = cv2.split(_to_edges(np.dstack([labels["upper"], labels["lower"], mask]), guide))
     return PersonParts(whole, head, skin, arms, upper, lower, tone)
+
+
+def _of_tone(lab: FloatArray, tone: FloatArray) -> FloatArray:
+    """How well colours (H, W, 3) agree with a skin tone in brighter or dimmer light: 1 or 0, softly."""
+    expected = as_float(np.clip(lab[..., :1] / max(float(tone[0]), 10.0), 0.3, 1.3) * tone[1:])
+    saturation = np.maximum(np.linalg.norm(expected, axis=2), 4.0)
+    return smoothstep(as_float(0.85 - np.linalg.norm(lab[..., 1:] - expected, axis=2) / saturation) / 0.25)
 
 
 class _Zones:

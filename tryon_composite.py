@@ -19,6 +19,7 @@ _SHADING = (0.72, 1.12)  # the least and the largest factor that the photo's lig
 _SHADING_STRENGTH = 0.55
 _FOLD_STRENGTH = 0.35
 _BRIGHTEST = 250  # cloth keeps its texture in strong light
+_IN_THE_SHADE = 0.5  # how bright cloth is that lies deep between sleeve and trunk
 _SHADOW = 0.28  # how dark the shadow of an arm or sleeve is on what lies behind it
 
 
@@ -56,7 +57,8 @@ def compose(
     """Lay warped parts into a photo. Bit for bit the photo wherever `changed` is 0."""
     scene = _Scene(photo, body, parts, garment, fit)
     front = scene.front(below_chin=look.preserve_face)
-    neck = np.maximum(scene.neck, parts.skin)
+    # The inner back of a collar lies behind the neck. A hood's shows beside it.
+    neck = np.maximum(scene.neck, parts.skin) if garment.garment_type == "hoodie" else np.ones_like(scene.neck)
     alphas = {
         part: as_float(layer.alpha * (1 - front[part][layer.window]) * (1 - layer.inside * neck[layer.window]))
         for part, layer in layers.items()
@@ -111,11 +113,9 @@ class _Scene:
         """Shoulder widths below the shoulder joints."""
         self.beside = as_float(((x - origin[0]) * down[1] - (y - origin[1]) * down[0]) / unit)
 
-        aside = np.abs(self.beside) - 0.24
-        slope = 0.27 - 0.4 * np.maximum(aside, 0) - 1.5 * np.minimum(aside, 0)
-        self.neck = smoothstep((self.row + slope) / 0.04 + 0.5) * smoothstep((0.26 - aside) / 0.06)
-        """Neck and upper chest, which stand before the back of a collar."""
         self.top = garment.kind in ("top", "dress")
+        self.neck = self._neck() if self.top else np.zeros_like(self.row)
+        """Neck and upper chest up to the shoulders' outline, which stand before the back of a collar."""
         arms = _firm(parts.arms)
         self.bare_arms = {
             side: _without_specks(arms * self.along(line, 0.17), (0.1 * unit) ** 2)
@@ -131,7 +131,7 @@ class _Scene:
             # A sleeve lies over its own arm, and behind the other one's hand.
             return {"body": both, "left": bare["right"], "right": bare["left"]}
         size = 2 * max(1, round(0.008 * self.body.unit)) + 1
-        worn = cv2.erode(_firm(self.parts.upper), np.ones((size, size), np.uint8))
+        worn = cv2.erode(_firm(blur(self.parts.upper, 0.01 * self.body.unit)), np.ones((size, size), np.uint8))
         both = np.maximum(both, worn)
         return {"body": both, "left": both, "right": both}
 
@@ -205,9 +205,12 @@ class _Scene:
         for side, line in self.fit.covered.items():
             # A limb that is wider than its new sleeve looks out of it.
             clear = 1 - self.along(self.fit.bare[side], 0.17)
-            old = np.maximum(old, self.parts.skin * self.along(line, 0.26) * clear)
-        old = _spread(old, (0.04 if soft else 0.02) * unit)
-        old = as_float(old * (1 - front))
+            skin = self.parts.skin if self.top else self.parts.skin * (1 - self.parts.arms)
+            old = np.maximum(old, skin * self.along(line, 0.26) * clear)
+        old = _spread(old, (0.05 if soft else 0.03) * unit)
+        # The old hem's own edge isn't skin.
+        rim = 2 * max(1, round(0.012 * unit)) + 1
+        old = as_float(old * (1 - cv2.erode(front, np.ones((rim, rim), np.uint8))))
         removed = as_float(old * (1 - covered))
         removed[removed < 0.04] = 0
         if not removed.any():
@@ -220,15 +223,24 @@ class _Scene:
         skin = _eroded(shrink(self.parts.skin, size), 1.2)
         lower = _eroded(shrink(self.parts.lower, size), 1.5)
         upper = _eroded(shrink(self.parts.upper, size), 1.5)
-        as_skin, as_other = shrink(self._bare(), size), shrink(self._other_zone(), size)
+        as_skin, as_other = self._bare(size), shrink(self._other_zone(), size)
         other = lower if self.top else upper
         filled = _fill(small, outside)
-        filled = filled + as_other[..., None] * (_fill(small, other) - filled) if other.max() > 0.5 else filled
+        if other.max() > 0.5:
+            filled = filled + as_other[..., None] * (_fill(small, other) - filled)
+        full = self._enlarged(filled)
         if skin.max() > 0.5:
-            filled = filled + as_skin[..., None] * (_fill(small, skin) - filled)
-        full = cv2.resize(filled, (self.photo.shape[1], self.photo.shape[0]), interpolation=cv2.INTER_CUBIC)
-        full = full + self._grain(seed)[..., None]
+            # Limbs are round: darker towards their edges.
+            round_off = 0.78 + 0.22 * smoothstep((blur(as_skin, 0.06 * unit / step) - 0.35) * 2.5)
+            edge = smoothstep((self._enlarged(as_skin) - 0.3) / 0.4)
+            full += edge[..., None] * (self._enlarged(as_float(_fill(small, skin) * round_off[..., None])) - full)
+        full += self._grain(seed)[..., None]
         return as_float(self.photo + removed[..., None] * (full - self.photo)), removed
+
+    def _enlarged(self, values: FloatArray) -> FloatArray:
+        """A reduced copy in the photo's size."""
+        size = (self.photo.shape[1], self.photo.shape[0])
+        return as_float(cv2.resize(values, size, interpolation=cv2.INTER_CUBIC))
 
     def with_closed_armpits(
         self, base: FloatArray, covered: FloatArray, layers: dict[Part, Layer], front: FloatArray
@@ -244,11 +256,13 @@ class _Scene:
         gap = np.clip(cv2.morphologyEx(cloth, cv2.MORPH_CLOSE, disc) - cloth, 0, 1)
         gap = cv2.resize(cv2.GaussianBlur(gap, (0, 0), 1), covered.shape[::-1])
         gap = as_float(gap * smoothstep(self.parts.person * 4 - 2) * (1 - front) * smoothstep(self.row / 0.1))
-        body = layers["body"]
-        known, colours = np.zeros(covered.shape, np.float32), np.zeros_like(base)
-        known[body.window], colours[body.window] = body.alpha, body.rgb
-        shade = cv2.resize(_fill(shrink(colours, size), _eroded(shrink(known, size), 1)), covered.shape[::-1]) * 0.55
-        return as_float(base + gap[..., None] * (shade - base))
+        rows = np.flatnonzero((gap > 0.05).any(axis=1))
+        if len(rows) == 0:
+            return base
+        strip = slice(int(rows[0]), int(rows[-1]) + 1)
+        shade = _sideways(layers["body"], covered.shape, strip, step) * _IN_THE_SHADE
+        base[strip] += gap[strip][..., None] * (shade - base[strip])
+        return base
 
     def light(self, *, folds: bool) -> FloatArray:
         """HxW factor: how the photo's light and the old garment's broad folds shade the new one."""
@@ -283,23 +297,72 @@ class _Scene:
         if self.garment.kind == "top":
             return self.parts.upper
         if self.garment.kind == "dress":
-            return np.maximum(self.parts.upper, self.parts.lower * (self.row < 1.9))
+            hem = np.mean([self.fit.handles[f"hem_{side}"] for side in SIDES], axis=0) - self.body.shoulders.mean(
+                axis=0
+            )
+            above = smoothstep((float(hem @ self.body.down) / self.body.unit - self.row) / 0.04)
+            return as_float(np.maximum(self.parts.upper, self.parts.lower * above))
         return self.parts.lower
 
-    def _bare(self) -> FloatArray:
-        """Where skin would show without the old garment: arms, neck and chest, or legs."""
-        radius = self.arm_width() if self.top else 0.2
-        limbs = np.maximum(*(self.along(self.fit.bare[side], radius) for side in SIDES))
-        inside = smoothstep((self.parts.person - 0.4) * 5)
-        if not self.top:
-            return as_float(limbs * inside)
-        chest = self.neck * smoothstep((0.75 - self.row) / 0.1)
-        return as_float(np.maximum(limbs, chest) * inside)
+    def _neck(self) -> FloatArray:
+        beside, above = self.fit.shoulder_line
+        aside = np.abs(self.beside)
+        # The neck rises steeply from the shoulders' inner end.
+        line = np.interp(aside, [0, *beside], [above[0] + 1.5 * beside[0], *above])
+        ends = 0.5
+        if self.garment.limbs:  # sleeves cover the rest
+            wide = np.linalg.norm(self.fit.handles["neck_right"] - self.fit.handles["neck_left"]) / self.body.unit
+            ends = float(wide) / 2 + 0.03
+        return as_float(smoothstep(as_float(self.row + line) / 0.02 + 0.2) * smoothstep((ends - aside) / 0.03 + 0.5))
+
+    def _bare(self, size: tuple[int, int]) -> FloatArray:
+        """Where skin would show without the old garment, in a copy of `size`: neck and chest, and arms or legs that it
+        hid."""
+        skin = self.parts.arms if self.top else self.parts.skin
+        usual = self.arm_width() if self.top else 0.2
+        bare = np.zeros(size[::-1], np.uint8)
+        for side in SIDES:
+            self._draw_hidden(bare, self.fit.bare[side], skin, usual)
+        found = cv2.GaussianBlur(bare, (0, 0), 1.0) / np.float32(255)
+        inside = smoothstep((shrink(self.parts.person, size) - 0.4) * 5)
+        if self.top:
+            chest = shrink(as_float(self.neck * smoothstep((0.75 - self.row) / 0.1)), size)
+            found = np.maximum(found * inside, chest)
+        else:
+            found = found * inside
+        return as_float(found)
+
+    def _draw_hidden(self, canvas: GrayImage, line: FloatArray, skin: FloatArray, usual: float) -> None:
+        """Draw the stretches of a limb whose skin isn't seen, as wide as the seen ones beside them, or `usual`."""
+        unit, scale = self.body.unit, canvas.shape[1] / self.photo.shape[1]
+        path = _evenly(line, 0.05 * unit)
+        tangent = np.gradient(path, axis=0)
+        normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
+        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
+        across = np.linspace(-0.22, 0.22, 31) * unit
+        x, y = np.moveaxis(as_float(path[:, None] + across[:, None] * normal[:, None]), 2, 0)
+        half = cv2.remap(skin, x, y, cv2.INTER_LINEAR).mean(axis=1) * 0.22
+        seen = half > 0.6 * usual
+        radius = np.full(len(path), usual)
+        if seen.any():
+            radius = np.interp(np.arange(len(path)), np.flatnonzero(seen), half[seen])
+        padded = np.pad(np.clip(radius, 0.7 * usual, 1.4 * usual), 3, mode="edge")
+        reach = np.convolve(padded, np.full(7, 1 / 7), "valid")[:, None] * unit * normal
+        outline = np.round(np.stack([path - reach, path + reach]) * scale * 16).astype(np.int32)
+        hidden = np.flatnonzero(~(seen[:-1] & seen[1:]))
+        for start in hidden:
+            quad = np.concatenate([outline[0, start : start + 2], outline[1, start : start + 2][::-1]])
+            cv2.fillConvexPoly(canvas, quad, 255, cv2.LINE_AA, shift=4)
+        if len(hidden) and hidden[0] == 0:
+            width = max(1, round(float(np.linalg.norm(reach[0])) * scale))
+            cv2.circle(canvas, _pixel(as_float(path[0] * scale)), width, 255, -1)
 
     def _other_zone(self) -> FloatArray:
         """Where the other garment would go on under the old one."""
         trunk = self.body.trunk / self.body.unit
         within = smoothstep((0.6 - np.abs(self.beside)) / 0.06) * smoothstep((self.parts.person - 0.4) * 5)
+        if self.garment.kind == "dress":
+            return np.zeros_like(within)
         if self.top:
             return as_float(within * smoothstep((self.row - 0.8 * trunk) / 0.05))
         return as_float(within * smoothstep((trunk - self.row) / 0.05))
@@ -311,6 +374,20 @@ class _Scene:
         strength = float(np.median(np.abs(fine)) / 0.6745)
         noise = np.random.default_rng(seed).standard_normal(gray.shape, dtype=np.float32)
         return as_float(cv2.GaussianBlur(noise, (0, 0), 0.7) * min(strength * 2, 6))
+
+
+def _sideways(layer: Layer, shape: tuple[int, ...], rows: slice, step: int) -> FloatArray:
+    """(rows, W, 3): a layer's colours carried on beyond its sides, row by row, so that stripes stay stripes."""
+    alpha, colours = np.zeros(shape[:2], np.float32), np.zeros((*shape[:2], 3), np.float32)
+    alpha[layer.window], colours[layer.window] = layer.alpha, layer.rgb
+    known = alpha[rows, ::step] > 0.97
+    known[:, 1:-1] &= known[:, 2:] & known[:, :-2]
+    columns = np.arange(known.shape[1])
+    before = np.maximum.accumulate(np.where(known, columns, -9999), axis=1)
+    after = np.minimum.accumulate(np.where(known, columns, 9999)[:, ::-1], axis=1)[:, ::-1]
+    nearest = np.clip(np.where(columns - before <= after - columns, before, after), 0, len(columns) - 1)
+    filled = np.take_along_axis(colours[rows, ::step], nearest[..., None], axis=1)
+    return as_float(cv2.resize(filled, (shape[1], filled.shape[0])))
 
 
 def _fill(colours: FloatArray, weight: FloatArray) -> FloatArray:
@@ -358,6 +435,13 @@ def _cast(caster: FloatArray, unit: float) -> FloatArray:
     shift = np.array([[1, 0, 0], [0, 1, 0.02 * unit]], np.float32)
     moved = cv2.warpAffine(caster, shift, caster.shape[1::-1])
     return blur(moved, 0.025 * unit)
+
+
+def _evenly(line: FloatArray, step: float) -> FloatArray:
+    """(M, 2) points of a polyline about `step` apart; at least three."""
+    t = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    at = np.linspace(0, t[-1], max(3, round(float(t[-1]) / step)))
+    return as_float(np.stack([np.interp(at, t, line[:, axis]) for axis in (0, 1)], axis=1))
 
 
 def _pixel(point: FloatArray) -> tuple[int, int]:
