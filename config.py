@@ -1,7 +1,7 @@
 """Every setting of the service: name, unit, default, and what is refused.
 
 Values come from the environment, then from `.env`. An empty value is an unset one. The environment's names are the
-attributes' in upper case (`UPLOAD_DIR`, `MAX_PIXELS`); two have a second name that is read as well.
+attributes' in upper case (`UPLOAD_DIR`, `MAX_PIXELS`); some have a second name that is read as well.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Annotated, Literal, NoReturn, Self
 
 from pydantic import AliasChoices, AnyHttpUrl, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.version import NAME, VERSION
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -79,6 +81,12 @@ class Settings(BaseSettings):
     )
 
     # Server
+    app_name: str = Field(
+        NAME, min_length=1, max_length=100, description="What the service calls itself at /, /health and /docs."
+    )
+    app_version: str = Field(
+        VERSION, min_length=1, max_length=40, description="The version that /, /health and /docs show."
+    )
     api_host: str = Field("0.0.0.0", description="Address that the service listens on.")
     api_port: int = Field(
         8000,
@@ -118,7 +126,11 @@ class Settings(BaseSettings):
         7, ge=1, le=365, description="Days after which someone who did not come back has to log in again."
     )
     log_level: LogLevel = Field("info", description="debug, info, warning or error.")
-    debug: bool = Field(False, description="Log at level debug, whatever LOG_LEVEL says; answers stay the same.")
+    debug: bool = Field(
+        False,
+        validation_alias=AliasChoices("DEBUG", "APP_DEBUG"),
+        description="Log at level debug, whatever LOG_LEVEL says; answers stay the same. APP_DEBUG is read too.",
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="console, json (one object a line), or auto: console at a terminal, json otherwise."
     )

@@ -37,7 +37,6 @@ from service.model_store import run_models_command
 from service.rate_limit import RateLimiter
 from service.state import open_state
 from service.tokens import access_tokens
-from service.version import NAME, VERSION
 
 OPEN_ROUTERS = (health.router,)
 ROUTERS = (
@@ -70,8 +69,8 @@ def create_app(settings: Settings) -> FastAPI:
     # Photos of children stay in memory; the default spools what is over 1 MB to a temporary file.
     MultiPartParser.spool_max_size = settings.max_upload_bytes
     app = FastAPIOffline(
-        title=NAME,
-        version=VERSION,
+        title=settings.app_name,
+        version=settings.app_version,
         description=DESCRIPTION,
         lifespan=lifespan,
         middleware=middleware_stack(settings, tokens=tokens, limiter=limiter, metrics=metrics),

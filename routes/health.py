@@ -9,10 +9,9 @@ from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel, Field
 
 from routes.studio import studio_page
-from service.deps import StateDep
+from service.deps import SettingsDep, StateDep
 from service.engine_health import EngineHealth, engines_of
 from service.negotiation import preferred
-from service.version import NAME, VERSION
 
 router = APIRouter(tags=["health"])
 
@@ -50,14 +49,16 @@ class FaceRecognitionHealth(BaseModel):
 
 
 @router.get("/", response_model=dict[str, str], responses={200: {"content": {"text/html": {}}}})
-async def about(response: Response, accept: Annotated[str, Header()] = "*/*") -> dict[str, str] | Response:
+async def about(
+    response: Response, settings: SettingsDep, accept: Annotated[str, Header()] = "*/*"
+) -> dict[str, str] | Response:
     """What this service is, and where to read on. A browser, which asks for HTML, gets the Studio."""
     if preferred(accept, {"text/html": True}):
         return studio_page()
     response.headers["Vary"] = "Accept"
     return {
-        "name": NAME, "version": VERSION, "studio": "/studio", "docs": "/docs", "openapi": "/openapi.json",
-        "health": "/health",
+        "name": settings.app_name, "version": settings.app_version,
+        "studio": "/studio", "docs": "/docs", "openapi": "/openapi.json", "health": "/health",
     }  # fmt: skip
 
 
@@ -68,8 +69,8 @@ async def health(state: StateDep) -> Health:
     return Health(
         status="healthy" if state.jobs.health.database_answers else "degraded",
         timestamp=datetime.now(),  # noqa: DTZ005 - the first version's format has no zone
-        message=f"{NAME} is running",
-        version=VERSION,
+        message=f"{state.settings.app_name} is running",
+        version=state.settings.app_version,
         auth="required" if state.settings.needs_credentials else "open",
         models=engines_of(state),
         workers={
@@ -93,7 +94,7 @@ async def face_recognition_health(state: StateDep) -> FaceRecognitionHealth:
         status="healthy",
         model=health.engine or "insightface",
         model_loaded=recogniser is not None,
-        version=VERSION,
+        version=state.settings.app_version,
         recogniser=recogniser.model if recogniser else None,
         reason=health.reason,
     )

@@ -30,8 +30,9 @@ def test_the_seeds_names_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.api_port, settings.max_upload_bytes, settings.aws_region) == (8001, 5 * 2**20, "eu-west-1")
 
 
-def test_port_is_the_second_name_of_api_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert from_environment(monkeypatch, PORT="9000").api_port == 9000
+def test_second_names_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = from_environment(monkeypatch, PORT="9000", APP_DEBUG="true")
+    assert (settings.api_port, settings.debug) == (9000, True)
 
 
 def test_an_empty_value_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:

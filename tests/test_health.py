@@ -28,6 +28,14 @@ def test_health_has_the_seeds_keys_and_says_what_runs(app_client: TestClient) ->
     }  # fmt: skip
 
 
+def test_the_services_name_and_version_are_those_of_the_settings(tmp_path: Path) -> None:
+    with TestClient(create_app(settings_in(tmp_path, app_name="Our Pages", app_version="7.1"))) as client:
+        index, health, schema = (client.get(path).json() for path in ("/", "/health", "/openapi.json"))
+    assert (index["name"], index["version"]) == ("Our Pages", "7.1")
+    assert (health["message"], health["version"]) == ("Our Pages is running", "7.1")
+    assert (schema["info"]["title"], schema["info"]["version"]) == ("Our Pages", "7.1")
+
+
 def test_what_is_missing_names_the_command_that_gets_it(app_client: TestClient) -> None:
     recognizer = app_client.get("/health").json()["models"]["face_recognizer"]
     assert recognizer["state"] == "missing"
