@@ -30,6 +30,8 @@ EXAMPLE_KEY = re.compile(r"your[-_]|change[-_]?(me|this)|example|placeholder|pas
 MAKE_KEY = "openssl rand -base64 32"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Of an image model: it becomes a part of a URL."""
+PREFIX = r"^([A-Za-z0-9_-][A-Za-z0-9._-]*/)+$"
+"""Of keys: folders that end in a slash, none hidden, none above."""
 MIN_SECRET_LENGTH = 32
 """Characters of a signing secret: as many as the hash that it is used with has bytes (RFC 7518, 3.2)."""
 
@@ -270,19 +272,48 @@ class Settings(BaseSettings):
         True, description="false forbids sending any picture to the image model, whatever else is set."
     )
 
-    # Named by the first version's documents; refused as long as files are kept in local folders only.
-    aws_access_key_id: SecretStr | None = Field(None, description="S3 storage: not available yet, must be empty.")
-    aws_secret_access_key: SecretStr | None = Field(None, description="S3 storage: not available yet, must be empty.")
+    # Files in S3
+    aws_access_key_id: SecretStr | None = Field(
+        None, description="S3: who asks. Default, with a bucket: the role or profile that boto3 finds."
+    )
+    aws_secret_access_key: SecretStr | None = Field(None, description="S3: the secret of AWS_ACCESS_KEY_ID.")
+    aws_session_token: SecretStr | None = Field(None, description="S3: belongs to keys that expire.")
     aws_s3_bucket: str | None = Field(
         None,
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
         validation_alias=AliasChoices("AWS_S3_BUCKET", "S3_BUCKET_NAME"),
-        description="S3 storage: not available yet, must be empty. S3_BUCKET_NAME is read too.",
+        description="Bucket for all files instead of UPLOAD_DIR and OUTPUT_DIR. S3_BUCKET_NAME is read too.",
     )
-    aws_region: str = Field("us-east-1", description="S3's region. Read with a bucket only.")
+    aws_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$", description="S3's region. Read with a bucket only.")
+    s3_endpoint_url: AnyHttpUrl | None = Field(
+        None,
+        validation_alias=AliasChoices("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL"),
+        description="Another S3 than AWS's, such as http://minio:9000. AWS_ENDPOINT_URL is read too.",
+    )
+    s3_public_endpoint_url: AnyHttpUrl | None = Field(
+        None, description="S3_ENDPOINT_URL as clients reach it, for presigned URLs. Default: the same."
+    )
+    s3_addressing_style: Literal["auto", "path", "virtual"] = Field(
+        "auto", description="Bucket in the path or in the host's name; auto: path with S3_ENDPOINT_URL, else the host."
+    )
+    s3_presign_expire_s: int = Field(
+        3600, ge=1, le=604_800, description="Seconds that a presigned URL works; S3 takes at most 7 days."
+    )
+    s3_avatar_prefix: str = Field(
+        "avatars/", pattern=PREFIX, description="Avatars: `{prefix}{user_id}`; below UPLOAD_DIR without a bucket."
+    )
+    s3_subject_prefix: str = Field(
+        "subjects/", pattern=PREFIX, description="Subjects: `{prefix}{user_id}`; below UPLOAD_DIR without a bucket."
+    )
+    s3_generated_prefix: str = Field(
+        "generated/",
+        pattern=PREFIX,
+        description="Generated: `{prefix}{user_id}/`; below OUTPUT_DIR without a bucket.",
+    )
 
     @field_validator(
         "environment", "auth_registration", "log_level", "log_format", "rate_limit", "rate_limit_login", "role",
-        "device", "face_engine",
+        "device", "face_engine", "s3_addressing_style",
         mode="before",
     )  # fmt: skip
     @classmethod
@@ -349,6 +380,15 @@ class Settings(BaseSettings):
             raise ValueError("the key and photos of people go there: use https (http to a private address is taken)")
         return AnyHttpUrl(f"{str(url).rstrip('/')}/v1") if url.path in (None, "/") else url
 
+    @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
+    @classmethod
+    def _check_s3_url(cls, url: AnyHttpUrl | None) -> AnyHttpUrl | None:
+        if url is not None and (url.username or url.password or url.query or url.fragment):
+            raise ValueError("give the URL without user name, ? and #; the keys have their own settings")
+        if url is not None and url.scheme == "http" and not _is_own_network(url.host or ""):
+            raise ValueError("photos of people go there: use https (http to a private address is taken)")
+        return url
+
     @field_validator("nano_banana_models")
     @classmethod
     def _check_image_models(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -363,8 +403,7 @@ class Settings(BaseSettings):
             raise ValueError(f"DEVICE=cuda contradicts FACE_ENGINE={self.face_engine}, which runs on the CPU only")
         if self.upload_dir.resolve() == self.output_dir.resolve():
             raise ValueError("UPLOAD_DIR and OUTPUT_DIR must be two folders")
-        if self.aws_s3_bucket or self.aws_access_key_id or self.aws_secret_access_key:
-            raise ValueError("AWS_* asks for S3 storage, but files are kept in local folders only; leave it empty")
+        self._check_s3()
         if self.environment == "production" and self.auth_secret_key is None:
             raise ValueError(f"ENVIRONMENT=production needs AUTH_SECRET_KEY. Make one: {MAKE_KEY}")
         if self.environment == "production" and _is_weak(self.auth_secret_key):
@@ -378,6 +417,18 @@ class Settings(BaseSettings):
         if self.api_workers > 1 and self.auth_secret_key is None:
             raise ValueError(f"API_WORKERS above 1 needs AUTH_SECRET_KEY, which they share. Make one: {MAKE_KEY}")
         return self
+
+    def _check_s3(self) -> None:
+        prefixes = {self.s3_avatar_prefix, self.s3_subject_prefix, self.s3_generated_prefix, "uploads/", "outputs/"}
+        if len(prefixes) < 5 or any(a.startswith(b) for a in prefixes for b in prefixes - {a}):
+            raise ValueError("S3_AVATAR_PREFIX, S3_SUBJECT_PREFIX, S3_GENERATED_PREFIX, uploads/ and outputs/ overlap")
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together; set both or none")
+        if self.aws_session_token is not None and self.aws_access_key_id is None:
+            raise ValueError("AWS_SESSION_TOKEN belongs to an AWS_ACCESS_KEY_ID, which is not set")
+        wanted = self.aws_access_key_id or self.s3_endpoint_url or self.s3_public_endpoint_url
+        if wanted is not None and self.aws_s3_bucket is None:
+            raise ValueError("AWS_ACCESS_KEY_ID or S3_ENDPOINT_URL asks for S3 storage; set AWS_S3_BUCKET as well")
 
     @property
     def max_upload_bytes(self) -> int:

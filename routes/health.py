@@ -23,10 +23,18 @@ class DatabaseHealth(BaseModel):
     state: Literal["ready", "unreachable"]
 
 
+class FilesHealth(BaseModel):
+    """Where files are kept."""
+
+    kind: Literal["local", "s3"]
+    state: Literal["ready", "unreachable"] = Field(description="As it was some seconds ago.")
+    reason: str | None = Field(description="Why it is unreachable; null where it is not.")
+
+
 class Health(BaseModel):
     """What monitoring wants to know."""
 
-    status: Literal["healthy", "degraded"] = Field(description="degraded: the database does not answer.")
+    status: Literal["healthy", "degraded"] = Field(description="degraded: the database or the storage does not answer.")
     timestamp: datetime = Field(description="Local time without zone, as in the first version.")
     message: str
     version: str
@@ -34,6 +42,7 @@ class Health(BaseModel):
     models: dict[str, EngineHealth]
     workers: dict[str, int] = Field(description="Requests that are worked on, that wait, and how many may.")
     database: DatabaseHealth
+    storage: FilesHealth
     jobs: dict[str, int] = Field(description="Jobs of each status, a few seconds ago, and how many may be unfinished.")
 
 
@@ -66,8 +75,10 @@ async def about(
 @router.get("/health/", include_in_schema=False, response_model=Health)
 async def health(state: StateDep) -> Health:
     """The engines that run, and what is missing."""
+    files = state.storage_monitor.health
+    works = state.jobs.health.database_answers and files.state == "ready"
     return Health(
-        status="healthy" if state.jobs.health.database_answers else "degraded",
+        status="healthy" if works else "degraded",
         timestamp=datetime.now(),  # noqa: DTZ005 - the first version's format has no zone
         message=f"{state.settings.app_name} is running",
         version=state.settings.app_version,
@@ -82,6 +93,7 @@ async def health(state: StateDep) -> Health:
         database=DatabaseHealth(
             kind=state.database.kind, state="ready" if state.jobs.health.database_answers else "unreachable"
         ),
+        storage=FilesHealth(kind=state.storage.store.kind, state=files.state, reason=files.reason),
         jobs={**state.jobs.health.counts, "max_jobs": state.jobs.max_jobs},
     )
 

@@ -77,6 +77,11 @@ def owner_of(principal: Principal) -> str:
     return f"user:{principal.id}" if principal.kind == "user" else SERVICE_OWNER
 
 
+def user_of(owner: str) -> str | None:
+    """The id of the user that an owner is, or None for the service."""
+    return owner.removeprefix("user:") if owner != SERVICE_OWNER else None
+
+
 class Verifier(Protocol):
     """Knows one kind of token."""
 

@@ -292,6 +292,10 @@ class StorageUnavailableError(ServiceError):
         super().__init__(message, retry_after_s=STORAGE_RETRY_S)
 
 
+class StorageRefusedError(StorageUnavailableError):
+    """The storage answers, and does not let the service in: an operator must mend it."""
+
+
 class ModelDownloadError(ServiceError):
     """A model could not be fetched, verified or unpacked; what was installed before is untouched."""
 

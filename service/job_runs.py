@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 
 from service.error_handlers import INTERNAL_ERROR, is_disk_full
-from service.errors import DatabaseUnavailableError, ServiceError, StorageFullError
+from service.errors import DatabaseUnavailableError, ServiceError, StorageFullError, StorageUnavailableError
 from service.job_store import JobLostError, JobStatus, JobStore
 from service.storage import Storage, StoredFile
 from service.tables import Job
@@ -30,6 +30,8 @@ REPORT_INTERVAL_S = 0.25
 """Progress is stored, and the wish to cancel is read, at most so often."""
 MAX_STAGE = 80
 """Letters that the table has for it."""
+PASSING = (StorageFullError, StorageUnavailableError, DatabaseUnavailableError)
+"""What a job waits for."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0
 """Between attempts to reach a database or disk that is away: doubled each time."""
 
@@ -60,6 +62,7 @@ class JobRun:
         self._job = job
         self._runner = runner
         self._reported_at = 0.0
+        self._fraction = 0.0
 
     def open(self, name: str) -> BinaryIO:
         """A file that came with the job."""
@@ -72,6 +75,7 @@ class JobRun:
             JobCancelledError, JobInterruptedError, JobLostError: leave it; clean up with `finally`.
         """
         self._runner.raise_if_stopping()
+        self._fraction = fraction
         now = time.monotonic()
         if now - self._reported_at < REPORT_INTERVAL_S:
             return
@@ -88,8 +92,18 @@ class JobRun:
         return result
 
     def store(self, write: Callable[[BinaryIO], object], *, ending: str) -> StoredFile:
-        """Store the result that `write` writes; `ending` is one of the storage's."""
-        return self._runner.storage.save_job_result(self.id, write, ending=ending)
+        """Store the result that `write` writes; `ending` is one of the storage's. Waits for a storage that is away."""
+        attempts = partial(self._runner.until_stored, self)
+        return self._runner.storage.save_job_result(self.id, write, ending=ending, attempts=attempts)
+
+    def wait_for_storage(self, seconds: float) -> None:
+        """Pause, and say so.
+
+        Raises:
+            as `progress`.
+        """
+        self.progress("waiting for storage", self._fraction)
+        self._runner.pause(seconds)
 
 
 Handler: TypeAlias = Callable[[JobRun], JobResult]
@@ -176,7 +190,8 @@ class JobRunner:
             with suppress(ServiceError):
                 self.store.hand_back(job)
             raise
-        self.storage.delete_job_inputs(job.id)
+        with suppress(StorageUnavailableError):  # else housekeeping removes them
+            self.storage.delete_job_inputs(job.id)
         log.info("job finished", status=status, code=error and error[0])
         self._on_finished()
 
@@ -189,7 +204,8 @@ class JobRunner:
         try:
             if job.cancel_requested:
                 raise JobCancelledError
-            made = self._until_there_is_space(handler, JobRun(job, self))
+            run = JobRun(job, self)
+            made = self.until_stored(run, partial(handler, run))
         except JobCancelledError:
             return "cancelled", None, None
         except ServiceError as failure:
@@ -201,17 +217,16 @@ class JobRunner:
             return "failed", None, ("INTERNAL_ERROR", INTERNAL_ERROR)
         return "completed", {"download_url": f"/download/{made.file.id}", **made.details}, None
 
-    def _until_there_is_space(self, handler: Handler, run: JobRun) -> JobResult:
-        """Do it again while the disk is full: a job must not fail for what will pass."""
+    def until_stored(self, run: JobRun, work: Callable[[], T]) -> T:
+        """Do it again while the storage is full or away: a job must not fail for what will pass."""
         for pause in _pauses():
             try:
-                return handler(run)
-            except (StorageFullError, DatabaseUnavailableError, OSError) as error:
+                return work()
+            except (*PASSING, OSError) as error:
                 if isinstance(error, OSError) and not is_disk_full(error):
                     raise
                 logger.warning("a job waits for storage", job=str(run.id), cause=str(error))
-                run.progress("waiting for storage", 0)
-                self._pause(pause)
+                run.wait_for_storage(pause)
         raise AssertionError
 
     def _persist(self, write: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -220,10 +235,11 @@ class JobRunner:
             try:
                 return write(*args, **kwargs)
             except (DatabaseUnavailableError, StorageFullError):
-                self._pause(pause)
+                self.pause(pause)
         raise AssertionError
 
-    def _pause(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
+        """Wait; raises JobInterruptedError once `stop` was called."""
         if self._stopping.wait(seconds):
             raise JobInterruptedError
 

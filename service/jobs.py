@@ -24,7 +24,7 @@ import sqlalchemy as sa
 import structlog
 
 from service.database import Database
-from service.errors import ServiceError
+from service.errors import NotFoundError, ServiceError, StorageUnavailableError
 from service.job_runs import Handler, JobRunner
 from service.job_store import FINISHED, JobStore
 from service.storage import Storage
@@ -174,7 +174,7 @@ class Jobs:
         Raises:
             BusyError: too many are unfinished; nothing was kept.
             ConflictError: the key was used for another request.
-            DatabaseUnavailableError, StorageFullError: nothing was kept.
+            DatabaseUnavailableError, StorageUnavailableError, StorageFullError: nothing was kept.
         """
         request_hash = _hash(kind, inputs, files, webhook_url)
         if same := self.store.find_by_key(owner, idempotency_key, request_hash):
@@ -193,7 +193,7 @@ class Jobs:
             kept = self.store.add(job, max_jobs=self.max_jobs)
         finally:
             if kept is not job:
-                self.storage.delete_job_inputs(job.id)
+                self._drop_inputs(job.id)
         self._outbox.set()
         return kept
 
@@ -202,19 +202,25 @@ class Jobs:
 
         Raises:
             NotFoundError: there is none.
+            StorageUnavailableError: a finished one's result can't be removed now, and the job is kept with it.
         """
-        if self.store.delete_finished(job_id, owner):
+        if self.store.get(job_id, owner).status in FINISHED:
             self.storage.delete_job_inputs(job_id)
-            with suppress(ServiceError):
+            with suppress(NotFoundError):
                 self.storage.delete(job_id)
+            self.store.delete_finished(job_id, owner)
             return None
         job = self.store.cancel(job_id, owner)
         if job.status in ("completed", "failed"):  # between the two questions
             return self.cancel_or_delete(job_id, owner)
         if job.status == "cancelled":
-            self.storage.delete_job_inputs(job_id)
+            self._drop_inputs(job_id)
             self.on_finished()
         return job
+
+    def _drop_inputs(self, job_id: UUID) -> None:
+        with suppress(StorageUnavailableError):  # else housekeeping removes them
+            self.storage.delete_job_inputs(job_id)
 
     # Keeping the queue going
 

@@ -48,9 +48,10 @@ class LocalFiles:
         """A file to read."""
         return self._path(key).open("rb")
 
-    def first_of(self, keys: Sequence[str]) -> StoredObject | None:
-        """The first of these that is stored."""
-        return next((found for key in keys if (found := _stored(key, self._path(key))) is not None), None)
+    def first_of(self, stem: str, endings: Sequence[str] = ("",)) -> StoredObject | None:
+        """The first that is stored of the keys that are `stem` and one of these endings."""
+        candidates = (_stored(stem + ending, self._path(stem + ending)) for ending in endings)
+        return next((found for found in candidates if found is not None), None)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """All files whose keys begin so, but those that are being written."""
@@ -67,21 +68,20 @@ class LocalFiles:
         """Remove a file, if it is there."""
         self._path(key).unlink(missing_ok=True)
 
-    def remove_drafts(self, *, older_than_s: float) -> int:
+    def remove_drafts(self, prefix: str, *, older_than_s: float) -> int:
         """Remove what killed processes left."""
         removed = 0
-        for folder in self._folders.values():
-            for path in folder.rglob(f".*{PARTIAL}"):
-                draft = _stored(path.name, path)
-                if draft is not None and time.time() - draft.modified > older_than_s:
-                    path.unlink(missing_ok=True)
-                    removed += 1
+        for path in self._path(prefix.rpartition("/")[0]).rglob(f".*{PARTIAL}"):
+            draft = _stored(path.name, path)
+            if draft is not None and time.time() - draft.modified > older_than_s:
+                path.unlink(missing_ok=True)
+                removed += 1
         return removed
 
     def uri(self, key: str) -> None:
         """A path of this machine is nobody's business."""
 
-    def presigned_url(self, key: str, *, expires_s: int, file_name: str, media_type: str) -> None:
+    def presigned_url(self, key: str, *, file_name: str, media_type: str) -> None:
         """Only the service can give local files out."""
 
     def check(self) -> None:

@@ -10,8 +10,11 @@ import structlog
 from asgi_correlation_id import correlation_id
 from structlog.typing import EventDict, Processor
 
-QUIET = ("uvicorn.access", "asgi_correlation_id", "PIL", "httpx", "httpx2", "matplotlib", "alembic")
-"""Loggers whose information would repeat ours, or tell an operator nothing."""
+QUIET = (
+    "uvicorn.access", "asgi_correlation_id", "PIL", "httpx", "httpx2", "matplotlib", "alembic",
+    "boto3", "botocore", "urllib3",
+)  # fmt: skip
+"""Loggers whose information would repeat ours, tell an operator nothing, or tell too much: signed headers and URLs."""
 
 
 def configure_logging(*, level: str, log_format: Literal["auto", "console", "json"]) -> None:

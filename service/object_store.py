@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import BinaryIO, Literal, Protocol, TypeAlias
 
 from service.error_handlers import is_disk_full
@@ -26,6 +27,14 @@ class StoredObject:
     key: str
     size: int
     modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedUrl:
+    """Where anybody may fetch a file, without credentials, until it expires."""
+
+    url: str
+    expires_at: datetime
 
 
 class Draft(Protocol):
@@ -64,8 +73,8 @@ class ObjectStore(Protocol):
             FileNotFoundError: there is none.
         """
 
-    def first_of(self, keys: Sequence[str]) -> StoredObject | None:
-        """The first of these that is stored. The keys begin alike, and few others do."""
+    def first_of(self, stem: str, endings: Sequence[str] = ("",)) -> StoredObject | None:
+        """The first that is stored of the keys that are `stem` and one of these endings."""
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """All files whose keys begin so, in no order."""
@@ -73,14 +82,14 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove a file, if it is there."""
 
-    def remove_drafts(self, *, older_than_s: float) -> int:
-        """Remove what killed processes left half-written; how many."""
+    def remove_drafts(self, prefix: str, *, older_than_s: float) -> int:
+        """Remove what killed processes left half-written below this prefix; how many."""
 
     def uri(self, key: str) -> str | None:
         """Its s3:// address, for who has access to the bucket; None in a local folder."""
 
-    def presigned_url(self, key: str, *, expires_s: int, file_name: str, media_type: str) -> str | None:
-        """A URL that anybody may fetch the file from for so long; None where the service alone can give it out."""
+    def presigned_url(self, key: str, *, file_name: str, media_type: str) -> PresignedUrl | None:
+        """A URL that anybody may save the file from for a while; None where the service alone can give it out."""
 
     def check(self) -> None:
         """Ask whether files can be stored just now."""

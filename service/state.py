@@ -18,10 +18,11 @@ from face_landmarks import FaceLandmarks
 from facial_expression import ExpressionModel, load_expression_model
 from personalizer import Personalizer
 from service.accounts import Accounts
+from service.auth import user_of
 from service.contours import Contourer
 from service.database import Database
 from service.engine_health import engines_of
-from service.errors import ServiceError
+from service.errors import ServiceError, StorageRefusedError, StorageUnavailableError
 from service.fetch import Fetcher
 from service.illustrations import Illustrator
 from service.image_model import ImageModel
@@ -35,8 +36,9 @@ from service.processing_log import ProcessingLog
 from service.rate_limit import RateLimiter
 from service.result_cache import ResultCache
 from service.running_jobs import make_jobs, opened_database, running_jobs
+from service.running_storage import StorageMonitor, open_storage
 from service.shutdown import set_when_told_to_stop
-from service.storage import Storage, local_storage
+from service.storage import Storage
 from service.templates import TemplateStore
 from service.tokens import AccessTokens
 
@@ -56,6 +58,7 @@ class State:
     settings: Settings
     pool: InferencePool
     storage: Storage
+    storage_monitor: StorageMonitor
     templates: TemplateStore
     models: ModelStore
     landmarks: FaceLandmarks
@@ -79,7 +82,7 @@ class State:
         """Remove what is kept of an owner: jobs and their results, cached results, templates.
 
         Raises:
-            DatabaseUnavailableError: some of it may be left.
+            DatabaseUnavailableError, StorageUnavailableError: some of it may be left.
         """
         while jobs := self.jobs.store.list(owner, kind=None, status=None, after=None, limit=100):
             unfinished = [self.jobs.cancel_or_delete(job.id, owner) for job in jobs]
@@ -87,6 +90,8 @@ class State:
                 break  # they run, and are being stopped: their own end removes their files
         self.cache.forget(owner)
         self.templates.forget(owner)
+        if user_id := user_of(owner):
+            self.storage.forget_user(user_id)
 
     @property
     def contourer(self) -> Contourer:
@@ -124,6 +129,7 @@ async def open_state(
         background = [
             asyncio.create_task(_sweep_regularly(state)),
             asyncio.create_task(state.processing.keep_writing()),
+            asyncio.create_task(state.storage_monitor.keep_checking()),
         ]
         try:
             with set_when_told_to_stop(state.closing):
@@ -146,21 +152,22 @@ async def open_state(
 async def _build(
     settings: Settings, tokens: AccessTokens, limiter: RateLimiter, metrics: Metrics, database: Database
 ) -> State:
-    try:
-        storage = local_storage(upload_dir=settings.upload_dir, output_dir=settings.output_dir)
-    except OSError as error:
-        raise StartError(f"UPLOAD_DIR or OUTPUT_DIR can't be made: {error}") from error
+    (storage, storage_monitor), (landmarks, detector, expression_model) = await asyncio.gather(
+        asyncio.to_thread(_open_storage, settings), asyncio.to_thread(_load_engines, settings)
+    )
     templates = TemplateStore(database, storage)
     try:
         await asyncio.to_thread(templates.adopt_pictures)
+    except StorageUnavailableError:
+        logger.warning("pictures of templates can't be listed; housekeeping tries again")
     except ServiceError as error:
         raise StartError(f"The templates can't be listed: {error.message}") from error
-    landmarks, detector, expression_model = await asyncio.to_thread(_load_engines, settings)
     pool = InferencePool(max_workers=settings.max_workers, max_queue=settings.max_queue)
     return State(
         settings=settings,
         pool=pool,
         storage=storage,
+        storage_monitor=storage_monitor,
         templates=templates,
         models=ModelStore(settings.models_dir),
         landmarks=landmarks,
@@ -193,6 +200,17 @@ async def _build(
         ),
         processing=ProcessingLog(database),
     )
+
+
+def _open_storage(settings: Settings) -> tuple[Storage, StorageMonitor]:
+    """A storage that does not answer is waited for; one that refuses the service stops the start."""
+    storage = open_storage(settings)
+    monitor = StorageMonitor(storage)
+    try:
+        monitor.check()
+    except StorageRefusedError as error:
+        raise StartError(error.message) from error
+    return storage, monitor
 
 
 def _image_model(settings: Settings, pool: InferencePool) -> ImageModel:
@@ -232,18 +250,19 @@ def _load_engines(settings: Settings) -> tuple[FaceLandmarks, FaceDetector, Expr
 async def _sweep_regularly(state: State) -> None:
     hours = state.settings.retention_hours
     sweeps: dict[str, Callable[[], int]] = {
-        "pictures": partial(state.storage.sweep, retention_hours=hours),
-        "tokens and keys": state.accounts.sweep,
-        "cached results": state.cache.sweep,
-        "processing times": partial(state.processing.sweep, keep=timedelta(hours=hours)),
+        "expired pictures removed": partial(state.storage.sweep, retention_hours=hours),
+        "expired tokens and keys removed": state.accounts.sweep,
+        "expired cached results removed": state.cache.sweep,
+        "expired processing times removed": partial(state.processing.sweep, keep=timedelta(hours=hours)),
+        "pictures without a row made templates": state.templates.adopt_pictures,
     }
     while True:
         for what, sweep in sweeps.items():
             try:
-                if removed := await asyncio.to_thread(sweep):
-                    logger.info("expired", what=what, removed=removed)
+                if number := await asyncio.to_thread(sweep):
+                    logger.info(what, number=number)
             except (OSError, ServiceError):
-                logger.exception("what has expired could not be removed; trying again later", what=what)
+                logger.exception("housekeeping failed, and tries again later", what=what)
         await asyncio.sleep(SWEEP_INTERVAL_S)
 
 
@@ -271,6 +290,9 @@ def _watch(state: State) -> None:
     watch("database_answers", "Whether the database answers (1) or not (0).", "kind", lambda: {
         state.database.kind: float(state.jobs.health.database_answers)
     })  # fmt: skip
+    watch("storage_answers", "Whether files can be stored (1) or not (0).", "kind", lambda: {
+        state.storage.store.kind: float(state.storage_monitor.health.state == "ready")
+    })  # fmt: skip
     watch("engine_ready", "Whether an engine runs (1) or is missing (0).", "engine", engines)
     watch("rate_limit_storage", "Where requests are counted: 1 for the storage in use.", "storage", storages)
 
@@ -280,6 +302,7 @@ def _tell(state: State) -> None:
     settings, detector = state.settings, state.detector
     logger.info("faces", engine=detector.engine, model=detector.model, provider=detector.provider)
     logger.info("landmarks", engine="mediapipe", model=installed_version("mediapipe"), provider="XNNPACK CPU")
+    logger.info("files", storage=state.storage.store.kind)
     logger.info("jobs", database=state.database.kind, role=settings.role, at_once=settings.concurrent_jobs)
     if state.database.kind == "memory":
         logger.warning("no database: jobs and accounts are kept in memory, and lost when the service stops")

@@ -21,7 +21,7 @@ import structlog
 
 from service.errors import InvalidValueError, NotFoundError
 from service.local_storage import LocalFiles
-from service.object_store import ObjectStore, StoredObject
+from service.object_store import ObjectStore, PresignedUrl, StoredObject
 
 logger = structlog.get_logger(__name__)
 
@@ -37,6 +37,7 @@ RESULT_ENDINGS = (
     "_contours.svg", "_contours.png", "_contours.json",
 )  # fmt: skip
 TEMPLATE_IMAGE, PRIVATE_TEMPLATE_IMAGE, TEMPLATE_RECORD = "_template.png", "_private_template.png", "_template.json"
+TEMPLATE_IMAGES = (TEMPLATE_IMAGE, PRIVATE_TEMPLATE_IMAGE)
 JOB_INPUT = "_job_"
 DRAFT_MAX_AGE_S = 3600
 """A write takes seconds: an older draft is what a killed process left."""
@@ -105,6 +106,9 @@ class Storage:
     def __init__(self, store: ObjectStore, prefixes: UserPrefixes | None = None) -> None:
         self.store = store
         self.prefixes = prefixes or UserPrefixes()
+        all_prefixes = {UPLOADS, OUTPUTS, self.prefixes.avatar, self.prefixes.subject, self.prefixes.generated}
+        self.roots = sorted(root for root in all_prefixes if not root.startswith(tuple(all_prefixes - {root})))
+        """What the keys of all files begin with; none begins as another."""
 
     # Uploads and results
 
@@ -124,8 +128,8 @@ class Storage:
         Raises:
             NotFoundError: there is none, or it has expired.
         """
-        found = self.store.first_of([f"{OUTPUTS}{file_id}{ending}" for ending in RESULT_ENDINGS])
-        found = found or self.store.first_of([f"{UPLOADS}{file_id}.{suffix}" for suffix in UPLOAD_SUFFIXES])
+        found = self.store.first_of(f"{OUTPUTS}{file_id}", RESULT_ENDINGS)
+        found = found or self.store.first_of(f"{UPLOADS}{file_id}.", UPLOAD_SUFFIXES)
         if found is None:
             raise NotFoundError(f"There is no file {file_id}. Results and uploads expire, and may have been deleted.")
         return FoundFile(file_id, found.key, found.size, found.modified)
@@ -222,22 +226,22 @@ class Storage:
         Raises:
             NotFoundError: there is none.
         """
-        found = self.store.first_of(_template_image_keys(template_id))
+        found = self.store.first_of(f"{UPLOADS}{template_id}", TEMPLATE_IMAGES)
         if found is None:
             raise NotFoundError(f"There is no template {template_id}. GET /templates lists those there are.")
         return FoundFile(template_id, found.key, found.size, found.modified)
 
     def delete_template_image(self, template_id: UUID) -> None:
         """Remove the picture of a template, if there is one, and the record that a former version kept beside it."""
-        for key in (*_template_image_keys(template_id), f"{UPLOADS}{template_id}{TEMPLATE_RECORD}"):
-            self.store.delete(key)
+        for ending in (*TEMPLATE_IMAGES, TEMPLATE_RECORD):
+            self.store.delete(f"{UPLOADS}{template_id}{ending}")
 
     def template_images(self) -> dict[UUID, TemplateImage]:
         """The templates whose picture is stored."""
         images: dict[UUID, TemplateImage] = {}
         for file in self.store.list(UPLOADS):
             template_id = _id_of(file.key, UPLOADS)
-            if template_id is not None and file.key in _template_image_keys(template_id):
+            if template_id is not None and file.key.endswith(TEMPLATE_IMAGES):
                 private = file.key.endswith(PRIVATE_TEMPLATE_IMAGE)
                 images[template_id] = TemplateImage(datetime.fromtimestamp(file.modified, UTC), private)
         return images
@@ -282,7 +286,7 @@ class Storage:
             NotFoundError: the user has none.
         """
         key = self._user_picture_key(which, user_id)
-        if self.store.first_of([key]) is None:
+        if self.store.first_of(key) is None:
             raise _no_user_picture(which, user_id)
         self.store.delete(key)
 
@@ -312,7 +316,7 @@ class Storage:
             NotFoundError: there is none, or it has expired.
         """
         match = GENERATED_NAME.fullmatch(name)
-        found = self.store.first_of([self._generated_key(name, user_id)]) if match else None
+        found = self.store.first_of(self._generated_key(name, user_id)) if match else None
         if match is None or found is None:
             raise NotFoundError("There is no such picture. Generated pictures expire, and may have been deleted.")
         return FoundFile(UUID(match[1]), found.key, found.size, found.modified)
@@ -342,9 +346,9 @@ class Storage:
         """The s3:// address of a file, for who has access to the bucket; None with local folders."""
         return self.store.uri(file.key)
 
-    def presigned_url(self, file: StoredFile, *, expires_s: int) -> str | None:
-        """A URL that anybody may fetch a file from for so long; None with local folders."""
-        return self.store.presigned_url(file.key, expires_s=expires_s, file_name=file.name, media_type=file.media_type)
+    def presigned_url(self, file: StoredFile) -> PresignedUrl | None:
+        """A URL that anybody may fetch a file from for a while; None with local folders."""
+        return self.store.presigned_url(file.key, file_name=file.name, media_type=file.media_type)
 
     # Retention
 
@@ -354,7 +358,8 @@ class Storage:
         expired = {file.key for file in self._expiring() if file.modified < too_old}
         for key in expired:
             self.store.delete(key)
-        return len(expired) + self.store.remove_drafts(older_than_s=DRAFT_MAX_AGE_S)
+        drafts = sum(self.store.remove_drafts(prefix, older_than_s=DRAFT_MAX_AGE_S) for prefix in self.roots)
+        return len(expired) + drafts
 
     def _expiring(self) -> Iterator[StoredObject]:
         """Files that expire. Whatever else lies there isn't ours to remove."""
@@ -410,13 +415,8 @@ def local_storage(*, upload_dir: Path, output_dir: Path) -> Storage:
 LocalStorage = local_storage
 
 
-def _template_image_keys(template_id: UUID) -> list[str]:
-    """Where it may be."""
-    return [f"{UPLOADS}{template_id}{ending}" for ending in (TEMPLATE_IMAGE, PRIVATE_TEMPLATE_IMAGE)]
-
-
 def _is_upload_or_result(key: str) -> bool:
-    kept = key.endswith((TEMPLATE_IMAGE, PRIVATE_TEMPLATE_IMAGE, TEMPLATE_RECORD)) or JOB_INPUT in key
+    kept = key.endswith((*TEMPLATE_IMAGES, TEMPLATE_RECORD)) or JOB_INPUT in key
     return _suffix(key) in MEDIA_TYPES and not kept
 
 

@@ -7,6 +7,7 @@ Only the owner changes or deletes a template.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from service.auth import SERVICE_OWNER
 from service.database import Database
-from service.errors import NotFoundError, ServiceError
+from service.errors import NotFoundError, ServiceError, StorageUnavailableError
 from service.image_io import read_size
 from service.storage import Storage
 from service.tables import Template, utc_now
@@ -30,7 +31,9 @@ ADOPTED_AFTER = timedelta(minutes=1)
 
 
 class TemplateStore:
-    """Thread-safe; blocking. All methods raise DatabaseUnavailableError, and writing ones StorageFullError."""
+    """Thread-safe; blocking. All methods raise DatabaseUnavailableError, and those that write StorageUnavailableError
+    and StorageFullError.
+    """
 
     def __init__(self, database: Database, storage: Storage) -> None:
         self._database = database
@@ -48,7 +51,8 @@ class TemplateStore:
             with self._database.session() as session:
                 session.add(template)
         except BaseException:
-            self._storage.delete_template_image(template.id)
+            with suppress(StorageUnavailableError):
+                self._storage.delete_template_image(template.id)
             raise
         return template
 
@@ -82,21 +86,23 @@ class TemplateStore:
             return template
 
     def delete(self, template_id: UUID, *, owner: str) -> None:
-        """Remove one of the owner's templates: the row first, so that none stands without its picture.
+        """Remove one of the owner's templates: the picture first, since one without a row would be taken up again.
 
         Raises:
             NotFoundError: there is none.
         """
         with self._database.session() as session:
-            session.delete(_own(session, template_id, owner))
+            _own(session, template_id, owner)
         self._storage.delete_template_image(template_id)
+        with self._database.session() as session:
+            session.execute(sa.delete(Template).where(Template.id == template_id))
 
     def forget(self, owner: str) -> None:
         """Remove all templates of an owner."""
         with self._database.session() as session:
-            gone = session.scalars(sa.delete(Template).where(Template.owner == owner).returning(Template.id)).all()
+            gone = session.scalars(sa.select(Template.id).where(Template.owner == owner)).all()
         for template_id in gone:
-            self._storage.delete_template_image(template_id)
+            self.delete(template_id, owner=owner)
 
     def adopt_pictures(self) -> int:
         """Give a row to every picture of the service's that has none; how many there were.
@@ -129,6 +135,8 @@ class TemplateStore:
             )  # fmt: skip
             with self._database.session() as session:
                 session.add(template)
+        except StorageUnavailableError:
+            raise
         except (ServiceError, OSError):
             logger.warning("a template's picture can't be read, and is left out", template=str(template_id))
             return False

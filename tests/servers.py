@@ -1,4 +1,4 @@
-"""A real PostgreSQL and a real Redis, from Debian's packages, started for the tests and gone after them.
+"""A real PostgreSQL and a real Redis, from Debian's packages, and moto's S3, started for the tests and gone after them.
 
 Where a program is missing its tests are skipped, and say so; with REQUIRE_SERVERS set, as in CI, they fail instead.
 """
@@ -13,11 +13,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from uuid import uuid4
 
 import psycopg
 import pytest
+
+if TYPE_CHECKING:
+    from tests.s3_server import S3Server
 
 POSTGRES_USER = "postgres"
 START_S = 30
@@ -131,6 +134,25 @@ def redis_server() -> Iterator[Redis]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def session_s3_server() -> Iterator[S3Server]:
+    """Never started: take `s3_server`."""
+    from tests.s3_server import S3Server  # a second that few tests need
+
+    server = S3Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_server(session_s3_server: S3Server) -> S3Server:
+    """One server for all tests, running and without faults; each takes a bucket of its own."""
+    session_s3_server.start()
+    session_s3_server.faults.clear()
+    session_s3_server.requests.clear()
+    return session_s3_server
 
 
 @pytest.fixture(scope="session")

@@ -102,8 +102,21 @@ def test_image_models_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -
         ("WEBHOOK_SECRET", "secret"),
         ("WEBHOOK_SECRET", "whsec_dG9vIHNob3J0"),
         ("WEBHOOK_SECRET", "whsec_!!"),
-        ("S3_BUCKET_NAME", "pictures"),
+        ("S3_BUCKET_NAME", "My_Pictures"),
         ("AWS_ACCESS_KEY_ID", "AKIA"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_SESSION_TOKEN", "token"),
+        ("AWS_REGION", "Frankfurt am Main"),
+        ("S3_ENDPOINT_URL", "http://minio:9000"),
+        ("S3_PRESIGN_EXPIRE_S", "604801"),
+        ("S3_ADDRESSING_STYLE", "host"),
+        ("S3_AVATAR_PREFIX", "avatars"),
+        ("S3_AVATAR_PREFIX", "../avatars/"),
+        ("S3_AVATAR_PREFIX", "/"),
+        ("S3_AVATAR_PREFIX", "a//b/"),
+        ("S3_AVATAR_PREFIX", "subjects/"),
+        ("S3_SUBJECT_PREFIX", "avatars/of/"),
+        ("S3_GENERATED_PREFIX", "outputs/"),
         ("NANO_BANANA_API_KEY", "your_api_key_here"),
         ("NANO_BANANA_API_KEY", "two words"),
         ("NANO_BANANA_API_URL", "generativelanguage.googleapis.com"),
@@ -185,3 +198,19 @@ def start(command: list[str], folder: Path, **environment: str) -> subprocess.Co
         [sys.executable, *command], cwd=PROJECT, env={"PATH": "", **folders, **environment},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
+
+
+def test_a_bucket_by_either_name_is_taken_with_keys_or_with_a_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "hide-me"}
+    named = from_environment(monkeypatch, S3_BUCKET_NAME="pictures", S3_ENDPOINT_URL="http://minio:9000", **keys)
+    assert (named.aws_s3_bucket, str(named.s3_endpoint_url)) == ("pictures", "http://minio:9000/")
+    assert "hide-me" not in repr(named)
+    for name in (*keys, "S3_BUCKET_NAME", "S3_ENDPOINT_URL"):
+        monkeypatch.delenv(name)
+    assert from_environment(monkeypatch, AWS_S3_BUCKET="pictures").aws_access_key_id is None
+
+
+@pytest.mark.parametrize("url", ["http://s3.example.com", "https://key:secret@s3.example.com", "ftp://minio"])
+def test_pictures_go_to_no_bucket_over_the_open_network_in_clear(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    with pytest.raises(ValidationError):
+        from_environment(monkeypatch, AWS_S3_BUCKET="pictures", S3_ENDPOINT_URL=url)
