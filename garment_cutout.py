@@ -122,8 +122,12 @@ def _largest(mask: GrayImage) -> GrayImage:
 def _without_rim(rgb: RGBImage, alpha: GrayImage) -> RGBImage:
     """The garment's colours carried a few pixels outward, over the rim that is mixed with the background."""
     core = cv2.erode(alpha, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
-    weight = as_float(core) / 255
-    blurred = cv2.GaussianBlur(as_float(rgb) * weight[..., None], (0, 0), 3)
-    spread = cv2.GaussianBlur(weight, (0, 0), 3)[..., None]
-    known = (core > 0)[..., None] | (spread < 1e-3)
-    return np.where(known, rgb, np.clip(blurred / np.maximum(spread, 1e-3), 0, 255)).astype(np.uint8)
+    size = (-(-alpha.shape[1] // 3), -(-alpha.shape[0] // 3))
+    weight = as_float(shrink(core, size)) / 255
+    blurred = cv2.GaussianBlur(as_float(shrink(rgb, size)) * weight[..., None], (0, 0), 1.2)
+    spread = cv2.GaussianBlur(weight, (0, 0), 1.2)
+    carried = np.clip(blurred / np.maximum(spread, 1e-3)[..., None], 0, 255).astype(np.uint8)
+    rim = (core == 0) & (cv2.dilate(core, np.ones((21, 21), np.uint8)) > 0)
+    result = rgb.copy()
+    result[rim] = cv2.resize(carried, alpha.shape[1::-1])[rim]
+    return result

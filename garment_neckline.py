@@ -40,6 +40,8 @@ def inner_back(rgb: RGBImage, mask: GrayImage, top: FloatArray, anchors: dict[st
         x, y = (axis.reshape(-1, len(u)) for axis in arcs.at(u))
         within = cv2.remap(interior, x, y, cv2.INTER_LINEAR)
         scores *= within.reshape(*scores.shape, -1).mean(axis=2) > 0.75 * 255  # not along the outline
+        # The back collar's own lower edge may be as clear; the front neckline lies lower.
+        scores *= 0.7 + 0.3 * smoothstep((arcs.depths[:, None] / width - 0.09) / 0.06)
         # At the back of the collar the background shines in: only a maximum below it counts.
         peaks = np.zeros_like(scores, bool)
         peaks[3:-1] = (scores[3:-1] >= scores[2:-2]) & (scores[3:-1] > scores[4:]) & (scores[3:-1] > _LEAST_NECKLINE)

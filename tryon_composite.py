@@ -12,7 +12,7 @@ from body_pose import Joint
 from garment_anchors import Garment, Part
 from garment_warp import Layer
 from person_parts import SIDES, Body, PersonParts, Side
-from utils import FloatArray, GrayImage, RGBImage, as_float, blur, shrink, smoothstep
+from utils import AnyArray, FloatArray, GrayImage, RGBImage, as_float, blur, shrink, smoothstep
 
 _FILL_STEP = 4  # photo pixels per pixel of the filled copies
 _SHADING = (0.72, 1.12)  # the least and the largest factor that the photo's light may have
@@ -207,23 +207,25 @@ class _Scene:
             clear = 1 - self.along(self.fit.bare[side], 0.17)
             skin = self.parts.skin if self.top else self.parts.skin * (1 - self.parts.arms)
             old = np.maximum(old, skin * self.along(line, 0.26) * clear)
-        old = _spread(old, (0.05 if soft else 0.03) * unit)
-        # The old hem's own edge isn't skin.
+        old = _spread(old, (0.045 if soft else 0.022) * unit)
+        step = _FILL_STEP
+        size = (max(1, self.photo.shape[1] // step), max(1, self.photo.shape[0] // step))
+        as_skin, hems = self._bare(size)
+        # At the end of an old sleeve, the edge of its hem isn't skin.
         rim = 2 * max(1, round(0.012 * unit)) + 1
-        old = as_float(old * (1 - cv2.erode(front, np.ones((rim, rim), np.uint8))))
-        removed = as_float(old * (1 - covered))
+        own = cv2.erode(front, np.ones((rim, rim), np.uint8))
+        front = as_float(front + self._enlarged(hems) * (own - front))
+        removed = as_float(old * (1 - front) * (1 - covered))
         removed[removed < 0.04] = 0
         if not removed.any():
             return as_float(self.photo), removed
-        step = _FILL_STEP
-        size = (max(1, self.photo.shape[1] // step), max(1, self.photo.shape[0] // step))
         small = as_float(shrink(self.photo, size))
         person = shrink(self.parts.person, size)
         outside = _eroded(1 - person, 2.0)
         skin = _eroded(shrink(self.parts.skin, size), 1.2)
         lower = _eroded(shrink(self.parts.lower, size), 1.5)
         upper = _eroded(shrink(self.parts.upper, size), 1.5)
-        as_skin, as_other = self._bare(size), shrink(self._other_zone(), size)
+        as_other = shrink(self._other_zone(), size)
         other = lower if self.top else upper
         filled = _fill(small, outside)
         if other.max() > 0.5:
@@ -315,56 +317,56 @@ class _Scene:
             ends = float(wide) / 2 + 0.03
         return as_float(smoothstep(as_float(self.row + line) / 0.02 + 0.2) * smoothstep((ends - aside) / 0.03 + 0.5))
 
-    def _bare(self, size: tuple[int, int]) -> FloatArray:
+    def _bare(self, size: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
         """Where skin would show without the old garment, in a copy of `size`: neck and chest, and arms or legs that it
-        hid."""
-        skin = self.parts.arms if self.top else self.parts.skin
+        hid. And the ends of what was hidden."""
         usual = self.arm_width() if self.top else 0.2
-        bare = np.zeros(size[::-1], np.uint8)
+        scale = size[0] / self.photo.shape[1]
+        bare, hems = np.zeros(size[::-1], np.uint8), np.zeros(size[::-1], np.uint8)
         for side in SIDES:
-            self._draw_hidden(bare, self.fit.bare[side], skin, usual)
-        found = cv2.GaussianBlur(bare, (0, 0), 1.0) / np.float32(255)
-        inside = smoothstep((shrink(self.parts.person, size) - 0.4) * 5)
+            edges, hidden = self._hidden(self.fit.bare[side], usual)
+            corners = np.round(edges * scale * 16).astype(np.int32)
+            for start in np.flatnonzero(hidden).tolist():
+                end = start + 2
+                cv2.fillConvexPoly(bare, _ring(corners, start, end), 255, cv2.LINE_AA, shift=4)
+                if end <= len(hidden) and not hidden[start + 1 : end].all():
+                    wide = _ring(corners, start, end + 1)
+                    cv2.fillPoly(hems, [wide], 255, cv2.LINE_AA, shift=4)
+            if hidden[0]:  # a shoulder is round
+                radius = max(1, round(float(np.linalg.norm(edges[1, 0] - edges[0, 0])) / 2 * scale))
+                cv2.circle(bare, _pixel(as_float(edges[:, 0].mean(axis=0) * scale)), radius, 255, -1)
+        found = as_float(cv2.GaussianBlur(bare, (0, 0), 1.0) / np.float32(255))
+        found *= smoothstep((shrink(self.parts.person, size) - 0.4) * 5)
         if self.top:
-            chest = shrink(as_float(self.neck * smoothstep((0.75 - self.row) / 0.1)), size)
-            found = np.maximum(found * inside, chest)
-        else:
-            found = found * inside
-        return as_float(found)
+            found = np.maximum(found, shrink(as_float(self.neck * smoothstep((0.75 - self.row) / 0.1)), size))
+        return as_float(found), as_float(cv2.GaussianBlur(hems, (0, 0), 1.0) / np.float32(255))
 
-    def _draw_hidden(self, canvas: GrayImage, line: FloatArray, skin: FloatArray, usual: float) -> None:
-        """Draw the stretches of a limb whose skin isn't seen, as wide as the seen ones beside them, or `usual`."""
-        unit, scale = self.body.unit, canvas.shape[1] / self.photo.shape[1]
-        path = _evenly(line, 0.05 * unit)
+    def _hidden(self, line: FloatArray, usual: float) -> tuple[FloatArray, AnyArray]:
+        """(2, N, 2) both edges of a limb along `line`, as wide as its skin is seen or would be seen to go on, or of the
+        `usual` half width; and (N-1,) between which of them no skin is seen."""
+        skin = self.parts.arms if self.top else self.parts.skin
+        path = _evenly(line, 0.05 * self.body.unit)
         tangent = np.gradient(path, axis=0)
         normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
-        across = np.linspace(-0.22, 0.22, 31) * unit
+        across = np.linspace(-0.22, 0.22, 31) * self.body.unit
         x, y = np.moveaxis(as_float(path[:, None] + across[:, None] * normal[:, None]), 2, 0)
         half = cv2.remap(skin, x, y, cv2.INTER_LINEAR).mean(axis=1) * 0.22
         seen = half > 0.6 * usual
-        radius = np.full(len(path), usual)
-        if seen.any():
-            radius = np.interp(np.arange(len(path)), np.flatnonzero(seen), half[seen])
-        padded = np.pad(np.clip(radius, 0.7 * usual, 1.4 * usual), 3, mode="edge")
-        reach = np.convolve(padded, np.full(7, 1 / 7), "valid")[:, None] * unit * normal
-        outline = np.round(np.stack([path - reach, path + reach]) * scale * 16).astype(np.int32)
-        hidden = np.flatnonzero(~(seen[:-1] & seen[1:]))
-        for start in hidden:
-            quad = np.concatenate([outline[0, start : start + 2], outline[1, start : start + 2][::-1]])
-            cv2.fillConvexPoly(canvas, quad, 255, cv2.LINE_AA, shift=4)
-        if len(hidden) and hidden[0] == 0:
-            width = max(1, round(float(np.linalg.norm(reach[0])) * scale))
-            cv2.circle(canvas, _pixel(as_float(path[0] * scale)), width, 255, -1)
+        radius = np.interp(np.arange(len(path)), np.flatnonzero(seen), half[seen]) if seen.any() else usual
+        padded = np.pad(np.broadcast_to(np.clip(radius, 0.7 * usual, 1.4 * usual), len(path)), 3, mode="edge")
+        reach = np.convolve(padded, np.full(7, 1 / 7), "valid")[:, None] * self.body.unit * normal
+        return as_float(np.stack([path - reach, path + reach])), ~(seen[:-1] & seen[1:])
 
     def _other_zone(self) -> FloatArray:
         """Where the other garment would go on under the old one."""
         trunk = self.body.trunk / self.body.unit
-        within = smoothstep((0.6 - np.abs(self.beside)) / 0.06) * smoothstep((self.parts.person - 0.4) * 5)
+        hips = 0.5 * float(np.linalg.norm(self.body.hips[1] - self.body.hips[0])) / self.body.unit + 0.13
+        within = smoothstep((hips - np.abs(self.beside)) / 0.06 + 0.5) * smoothstep((self.parts.person - 0.4) * 5)
         if self.garment.kind == "dress":
             return np.zeros_like(within)
         if self.top:
-            return as_float(within * smoothstep((self.row - 0.8 * trunk) / 0.05))
+            return as_float(within * smoothstep((self.row - trunk + 0.2) / 0.05))
         return as_float(within * smoothstep((trunk - self.row) / 0.05))
 
     def _grain(self, seed: int) -> FloatArray:
@@ -425,9 +427,12 @@ def _eroded(mask: FloatArray, radius: float) -> FloatArray:
 
 def _spread(mask: FloatArray, radius: float) -> FloatArray:
     """A soft mask grown by `radius` pixels, its edge still soft."""
-    size = 2 * round(radius) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    return as_float(cv2.GaussianBlur(cv2.dilate(smoothstep(mask * 1.6 - 0.3), kernel), (0, 0), max(radius / 3, 0.5)))
+    step = max(1, round(radius / 4))
+    small = smoothstep(shrink(mask, (-(-mask.shape[1] // step), -(-mask.shape[0] // step))) * 1.6 - 0.3)
+    size = 2 * max(1, round(radius / step)) + 1
+    grown = cv2.dilate(small, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    soft = cv2.GaussianBlur(grown, (0, 0), max(radius / 3 / step, 0.5))
+    return as_float(cv2.resize(soft, mask.shape[1::-1]))
 
 
 def _cast(caster: FloatArray, unit: float) -> FloatArray:
@@ -442,6 +447,11 @@ def _evenly(line: FloatArray, step: float) -> FloatArray:
     t = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
     at = np.linspace(0, t[-1], max(3, round(float(t[-1]) / step)))
     return as_float(np.stack([np.interp(at, t, line[:, axis]) for axis in (0, 1)], axis=1))
+
+
+def _ring(edges: AnyArray, start: int, end: int) -> AnyArray:
+    """The outline of a stretch between two edges (2, N, 2)."""
+    return np.concatenate([edges[0, start:end], edges[1, start:end][::-1]])
 
 
 def _pixel(point: FloatArray) -> tuple[int, int]:

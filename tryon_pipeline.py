@@ -178,7 +178,7 @@ def draft(
 
     enter("load")
     photo = _working_copy(person_rgb, options.work_image_size)
-    product, product_alpha = _product(garment_rgb, garment_alpha, options.work_image_size)
+    product, product_alpha = _product(garment_rgb, garment_alpha, max(1024, *photo.shape))
     enter("segmentation")
     pose, person_mask = silhouette(photo, engines.poses.find(photo), engines.person_mask)
     enter("pose")
