@@ -360,7 +360,7 @@ def _colour_codes(rgb: RGBImage) -> FloatArray:
 def _learn(codes: FloatArray, seeds: FloatArray) -> FloatArray:
     """(16384,) how likely each colour is in a class, from its sure pixels; even where there are few."""
     if seeds.sum() < 12:
-        return np.full(16384, 1e-3, np.float32)
+        return np.full(16384, 1 / 16384, np.float32)
     counts = as_float(np.bincount(codes[seeds], minlength=16384)).reshape(16, 32, 32)
     for axis, sigma in ((0, 1.0), (1, 1.2), (2, 1.2)):
         counts = _smooth_axis(counts, axis, sigma)

@@ -124,7 +124,8 @@ class _Scene:
 
     def front(self, *, below_chin: bool) -> dict[Part, FloatArray]:
         """What lies before each part of the garment: head, bare arms and hands, and a top over trousers or skirt."""
-        head = self.parts.head if below_chin else as_float(self.parts.head * (1 - self.below_mouth()))
+        head = smoothstep((self.parts.head - 0.2) / 0.6)
+        head = head if below_chin else as_float(head * (1 - self.below_mouth()))
         bare = {side: np.maximum(head, arm) for side, arm in self.bare_arms.items()}
         both = np.maximum(bare["left"], bare["right"])
         if self.top:
@@ -356,7 +357,9 @@ class _Scene:
         radius = np.interp(np.arange(len(path)), np.flatnonzero(seen), half[seen]) if seen.any() else usual
         padded = np.pad(np.broadcast_to(np.clip(radius, 0.7 * usual, 1.4 * usual), len(path)), 3, mode="edge")
         reach = np.convolve(padded, np.full(7, 1 / 7), "valid")[:, None] * self.body.unit * normal
-        return as_float(np.stack([path - reach, path + reach])), ~(seen[:-1] & seen[1:])
+        hidden = ~(seen[:-1] & seen[1:])
+        # Old clothes hide a limb from its root on; what isn't seen farther on is behind something, or past the hand.
+        return as_float(np.stack([path - reach, path + reach])), np.logical_and.accumulate(hidden)
 
     def _other_zone(self) -> FloatArray:
         """Where the other garment would go on under the old one."""
