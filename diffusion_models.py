@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -103,22 +104,43 @@ def load_pipeline(
         raise ModelUnavailableError(reason)
     _quieten()
     device = torch_device(options.device)
-    dtype = _torch_dtype(options.dtype, device)
-    try:
+    dtype = torch_dtype(options)
+    with _telling_what_is_damaged(files.checkpoint or files.folder):
         pipeline = _read(files, dtype, pipeline_class, components)
         if files.ip_adapter:
             _load_ip_adapter(pipeline, files.ip_adapter)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        logger.warning("The diffusion model in %s can't be loaded.", files.checkpoint or files.folder, exc_info=True)
-        raise ModelUnavailableError(
-            "The image model's files are damaged, incomplete or of a kind that can't be used; the service's log says "
-            "more. Get them again with `python main.py models pull generation`."
-        ) from error
     pipeline.set_progress_bar_config(disable=True)
     place(pipeline, device, options.offload)
     if options.compile:
         _compile(pipeline)
     return pipeline
+
+
+def load_controlnet(folder: Path, options: PipelineOptions) -> Any:
+    """A ControlNet, to be given to `load_pipeline` as `controlnet`.
+
+    Raises:
+        ModelUnavailableError: as `load_pipeline`.
+    """
+    if reason := missing_libraries():
+        raise ModelUnavailableError(reason)
+    _quieten()
+    from diffusers import ControlNetModel
+
+    with _telling_what_is_damaged(folder):
+        return ControlNetModel.from_pretrained(folder, dtype=torch_dtype(options), local_files_only=True)
+
+
+@contextmanager
+def _telling_what_is_damaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        logger.warning("The diffusion model in %s can't be loaded.", path, exc_info=True)
+        raise ModelUnavailableError(
+            "The image model's files are damaged, incomplete or of a kind that can't be used; the service's log says "
+            "more. Get them again with `python main.py models pull generation`."
+        ) from error
 
 
 def torch_device(device: Device) -> str:
@@ -136,6 +158,21 @@ def torch_device(device: Device) -> str:
             "DEVICE=cuda, but PyTorch finds no CUDA GPU: look at `nvidia-smi`, or set DEVICE=auto."
         )
     return "cuda"
+
+
+def torch_dtype(options: PipelineOptions) -> Any:
+    """PyTorch's dtype for these options.
+
+    Raises:
+        ModelUnavailableError: as `torch_device`.
+    """
+    import torch
+
+    dtype = options.dtype
+    if dtype == "auto":
+        on_cpu = torch_device(options.device) == "cpu"
+        dtype = "fp32" if on_cpu else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
 
 
 def place(pipeline: Pipeline, device: str, offload: Offload) -> None:
@@ -226,14 +263,6 @@ def _compile(pipeline: Pipeline) -> None:
     if hasattr(pipeline, "enable_lora_hotswap"):
         pipeline.enable_lora_hotswap(target_rank=LORA_RANK)
     network.compile_repeated_blocks(fullgraph=True)
-
-
-def _torch_dtype(dtype: Dtype, device: str) -> Any:
-    import torch
-
-    if dtype == "auto":
-        dtype = "fp32" if device == "cpu" else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
 
 
 def _quieten() -> None:

@@ -17,15 +17,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from generation_batch import BatchPipeline, ImageRequest, OnStep
+from fitting_batches import BatchRequest, FittingPipeline, Images, OnStep
 from service.errors import BusyError, ModelUnavailableError, ServiceError
-from utils import RGBImage
 
 logger = logging.getLogger(__name__)
 
 GeneratorState: TypeAlias = Literal["idle", "loading", "ready", "failing"]
-Images: TypeAlias = list[RGBImage | None]
-"""The pictures of a request, HxWx3 uint8; None where the model's own safety checker blocked one."""
 
 RELOAD_AFTER_S = 60
 """A model that could not be loaded is not tried again before: each try takes seconds, and every caller would wait."""
@@ -41,7 +38,7 @@ class GenerationStoppedError(BaseException):
 class Ticket:
     """A request that was taken. `future` has its pictures, or the `ServiceError` that it failed with."""
 
-    request: ImageRequest
+    request: BatchRequest
     on_step: OnStep
     future: Future[Images] = field(default_factory=Future)
     begun: bool = False
@@ -59,7 +56,7 @@ class Ticket:
 class Generator:
     """Takes requests from any thread and makes them in one of its own."""
 
-    def __init__(self, load: Callable[[], BatchPipeline], *, batch: int, max_queue: int) -> None:
+    def __init__(self, load: Callable[[], FittingPipeline], *, batch: int, max_queue: int) -> None:
         """`load` makes the pipeline, in the generator's thread.
 
         Args:
@@ -69,7 +66,7 @@ class Generator:
         self.batch = batch
         self.max_queue = max_queue
         self._load = load
-        self._pipeline: BatchPipeline | None = None
+        self._pipeline: FittingPipeline | None = None
         self._failure: tuple[float, ServiceError] | None = None
         self._waiting: deque[Ticket] = deque()
         self._running: list[Ticket] = []
@@ -79,7 +76,7 @@ class Generator:
         self._thread: threading.Thread | None = None
 
     @property
-    def pipeline(self) -> BatchPipeline | None:
+    def pipeline(self) -> FittingPipeline | None:
         """The pipeline, once it is loaded: for its name and device."""
         return self._pipeline
 
@@ -102,7 +99,7 @@ class Generator:
         with self._changed:
             self._start()
 
-    def submit(self, request: ImageRequest, on_step: OnStep = lambda done, of: None) -> Ticket:  # noqa: ARG005
+    def submit(self, request: BatchRequest, on_step: OnStep = lambda done, of: None) -> Ticket:  # noqa: ARG005
         """Have it made. `on_step` is called in the generator's thread, and must be quick.
 
         Raises:
@@ -162,7 +159,7 @@ class Generator:
             if tickets:
                 self._make(pipeline, tickets)
 
-    def _loaded(self) -> BatchPipeline | None:
+    def _loaded(self) -> FittingPipeline | None:
         """The pipeline; or None, and every waiting request has failed."""
         if self._pipeline is None:
             try:
@@ -178,7 +175,7 @@ class Generator:
                     _fail(ticket, reason)
         return self._pipeline
 
-    def _next_batch(self, pipeline: BatchPipeline) -> list[Ticket]:
+    def _next_batch(self, pipeline: FittingPipeline) -> list[Ticket]:
         """The request that waited longest, and what can be made with it; they leave the queue."""
         chosen: list[Ticket] = []
         for ticket in list(self._waiting):
@@ -200,7 +197,7 @@ class Generator:
         pictures = sum(each.request.n for each in chosen) + ticket.request.n
         return pictures <= self.batch and ticket.request.shared == chosen[0].request.shared
 
-    def _make(self, pipeline: BatchPipeline, tickets: list[Ticket]) -> None:
+    def _make(self, pipeline: FittingPipeline, tickets: list[Ticket]) -> None:
         began = time.monotonic()
 
         def on_step(done: int, of: int) -> None:

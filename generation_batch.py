@@ -6,33 +6,25 @@ Each picture has a random generator of its own, so that it is the same picture w
 from __future__ import annotations
 
 import inspect
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
 
-from diffusion_models import Pipeline, SchedulerName, denoiser, make_scheduler, place
+from diffusion_models import Pipeline, SchedulerName, denoiser, make_scheduler
+from fitting_batches import NO_MEMORY, OUT_OF_MEMORY_RETRY_S, FittingPipeline, Images, OnStep, Sample
 from lora_adapters import Lora, LoraAdapters
 from service.errors import BusyError, InvalidValueError
 from utils import GrayImage, RGBImage
 
-logger = logging.getLogger(__name__)
-
 Task: TypeAlias = Literal["text", "image", "inpaint"]
-OnStep: TypeAlias = Callable[[int, int], None]
-"""Told the steps that are done, and their number. What it raises ends the batch."""
-
 SEEDS = 2**32
 """Seeds are below it."""
 FEATHER = 4
 """Pixels inside the mask over which an edit fades into the picture it was made in."""
-OUT_OF_MEMORY_RETRY_S = 30
-NO_MEMORY = "The GPU's memory does not hold this. Ask for a smaller picture, or again when less runs on the GPU."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +59,11 @@ class ImageRequest:
     strength: float = 0.8
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.width, self.height
+
+    @property
     def task(self) -> Task:
         """What kind of pipeline makes it."""
         if self.image_rgb is None:
@@ -89,27 +86,14 @@ class ImageRequest:
         return [(self.seed + index) % SEEDS for index in range(self.n)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    request: ImageRequest
-    seed: int
-
-
-class BatchPipeline:
+class BatchPipeline(FittingPipeline):
     """A pipeline that makes batches. For one thread, since a pipeline keeps its state in itself."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self.pipeline = pipeline
-        self.name = type(pipeline).__name__
-        self.device = str(pipeline.device)
-        self.dtype = str(pipeline.dtype).removeprefix("torch.")
-        self.offloaded = self.device == "cpu"
-        """Nothing is left to move off the GPU."""
+        super().__init__(pipeline)
         self._own_scheduler = pipeline.scheduler
         self._loras = LoraAdapters(pipeline)
         self._editors: dict[Task, Pipeline] = {}
-        self._most: dict[tuple[int, int], int] = {}
-        """Pictures of a size that fitted into memory, where more did not."""
 
     @property
     def has_ip_adapter(self) -> bool:
@@ -138,10 +122,8 @@ class BatchPipeline:
             if int(request.steps * request.strength) < 1:
                 raise InvalidValueError("strength: with so few steps nothing would change. Raise one of the two.")
 
-    def run(self, requests: Sequence[ImageRequest], on_step: OnStep) -> list[list[RGBImage | None]]:
+    def run(self, requests: Sequence[ImageRequest], on_step: OnStep) -> list[Images]:
         """The pictures of each request, HxWx3 uint8; None where the model's own safety checker blocked one.
-
-        The requests must have `shared` in common. Whatever is raised leaves the pipeline fit for the next batch.
 
         Raises:
             InvalidValueError: a LoRA does not fit.
@@ -153,51 +135,10 @@ class BatchPipeline:
             self._loras.use(requests[0].loras)
         except torch.OutOfMemoryError as error:
             raise BusyError(NO_MEMORY, retry_after_s=OUT_OF_MEMORY_RETRY_S) from error
-        samples = [_Sample(request, seed) for request in requests for seed in request.seeds]
-        made = iter(self._in_parts(samples, on_step))
-        return [[next(made) for _ in request.seeds] for request in requests]
+        return super().run(requests, on_step)
 
-    def _in_parts(self, samples: list[_Sample], on_step: OnStep) -> list[RGBImage | None]:
-        request = samples[0].request
-        size = (request.width, request.height)
-        most = min(self._most.get(size, len(samples)), len(samples))
-        parts = [samples[start : start + most] for start in range(0, len(samples), most)]
-        made: list[RGBImage | None] = []
-        for index, part in enumerate(parts):
-            images = self._fitting(part, partial(_step_of_part, on_step, index, len(parts)))
-            if images is None:
-                if most > 1:
-                    self._most[size] = (most + 1) // 2
-                    logger.warning("%d pictures of %dx%d do not fit into GPU memory; halving.", most, *size)
-                else:
-                    self._offload()
-                return made + self._in_parts(samples[len(made) :], on_step)
-            made += images
-        return made
-
-    def _fitting(self, samples: list[_Sample], on_step: OnStep) -> list[RGBImage | None] | None:
-        """The pictures, or None where memory runs out. The exception must be gone before memory can be freed."""
-        import torch
-
-        try:
-            return self._call(samples, on_step)
-        except torch.OutOfMemoryError:
-            pass
-        except BaseException:
-            self.pipeline.maybe_free_model_hooks()
-            raise
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        return None
-
-    def _offload(self) -> None:
-        if self.offloaded:
-            raise BusyError(NO_MEMORY, retry_after_s=OUT_OF_MEMORY_RETRY_S)
-        logger.warning("One picture does not fit into GPU memory: the networks are offloaded from now on.")
-        place(self.pipeline, self.device, "model")
-        self.offloaded = True
-
-    def _call(self, samples: list[_Sample], on_step: OnStep) -> list[RGBImage | None]:
+    def draw(self, samples: list[Sample], on_step: OnStep) -> Images:
+        """See the base class."""
         request = samples[0].request
         pipeline = self._pipeline_for(request.task)
         pipeline.scheduler = make_scheduler(self._own_scheduler, request.scheduler)
@@ -212,7 +153,7 @@ class BatchPipeline:
             for image, hidden, sample in zip(images, blocked, samples, strict=True)
         ]
 
-    def _arguments(self, samples: list[_Sample], on_step: OnStep) -> dict[str, Any]:
+    def _arguments(self, samples: list[Sample], on_step: OnStep) -> dict[str, Any]:
         import torch
 
         request = samples[0].request
@@ -242,7 +183,7 @@ class BatchPipeline:
         return arguments
 
     @contextmanager
-    def _looking_at(self, pipeline: Pipeline, samples: list[_Sample]) -> Iterator[dict[str, Any]]:
+    def _looking_at(self, pipeline: Pipeline, samples: list[Sample]) -> Iterator[dict[str, Any]]:
         """Arguments that give each sample its own picture to look at.
 
         A pipeline would repeat one picture for all: what it prepares is replaced by what was prepared for each. With
@@ -295,10 +236,6 @@ class BatchPipeline:
 
     def _parameters(self, task: Task) -> frozenset[str]:
         return frozenset(inspect.signature(type(self._pipeline_for(task)).__call__).parameters)
-
-
-def _step_of_part(on_step: OnStep, part: int, parts: int, done: int, of: int) -> None:
-    on_step(part * of + done, parts * of)
 
 
 def _tensor(values: RGBImage | GrayImage | None) -> Any:

@@ -106,6 +106,19 @@ def make_face_adapter(folder: Path, sdxl: Path, *, tokens: int = 16, width: int 
     return folder
 
 
+def make_plus_face(folder: Path, sdxl: Path) -> Path:
+    """IP-Adapter plus-face for `sdxl`, laid out as h94/IP-Adapter, with a resampler of a photo's patches."""
+    torch.manual_seed(5)
+    unet = UNet2DConditionModel.from_pretrained(sdxl, subfolder="unet")
+    resampler = _resampler(16, 64, unet.config.cross_attention_dim, inputs=IMAGE_DIM)
+    parts = {"image_proj": resampler, "ip_adapter": _attention_to_pictures(unet)}
+    weights = {f"{part}.{name}": weight for part, named in parts.items() for name, weight in named.items()}
+    (folder / "sdxl_models").mkdir(parents=True)
+    save_file(weights, folder / "sdxl_models" / "ip-adapter-plus-face_sdxl_vit-h.safetensors")
+    _image_encoder().save_pretrained(folder / "models" / "image_encoder")
+    return folder
+
+
 def make_controlnet(folder: Path, sdxl: Path) -> Path:
     """A ControlNet for `sdxl` that has an effect: an untrained one adds zeros."""
     torch.manual_seed(4)
@@ -114,6 +127,9 @@ def make_controlnet(folder: Path, sdxl: Path) -> Path:
     for block in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
         torch.nn.init.normal_(block.weight, std=0.3)
     torch.nn.init.normal_(controlnet.controlnet_cond_embedding.conv_out.weight, std=0.3)
+    with torch.no_grad():
+        for weight in controlnet.controlnet_cond_embedding.parameters():
+            weight.mul_(4)
     controlnet.save_pretrained(folder)
     return folder
 
@@ -240,15 +256,17 @@ def _attention_to_pictures(unet: UNet2DConditionModel) -> dict[str, torch.Tensor
     return weights
 
 
-def _resampler(tokens: int, width: int, out: int) -> dict[str, torch.Tensor]:
-    """IP-Adapter's resampler: `tokens` queries that look at one face embedding, in four layers of one head of 64."""
+def _resampler(tokens: int, width: int, out: int, *, inputs: int = FACE_DIM) -> dict[str, torch.Tensor]:
+    """IP-Adapter's resampler: `tokens` queries that look at a face embedding, or at a photo's patches, in four layers
+    of one head of 64.
+    """
 
     def linear(outputs: int, inputs: int) -> torch.Tensor:
         return torch.randn(outputs, inputs) / inputs**0.5
 
     weights = {
         "latents": torch.randn(1, tokens, width),
-        "proj_in.weight": linear(width, FACE_DIM), "proj_in.bias": torch.zeros(width),
+        "proj_in.weight": linear(width, inputs), "proj_in.bias": torch.zeros(width),
         "proj_out.weight": linear(out, width), "proj_out.bias": torch.zeros(out),
         "norm_out.weight": torch.ones(out), "norm_out.bias": torch.zeros(out),
     }  # fmt: skip

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from diffusion_models import IPAdapterFiles, PipelineFiles, PipelineOptions, load_pipeline
-from generation import Generator, Images
+from fitting_batches import Images
+from generation import Generator
 from generation_batch import BatchPipeline, ImageRequest
 from lora_adapters import Lora
 from service.errors import BusyError, InvalidValueError, ModelUnavailableError, NotFoundError
