@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import asdict
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Header, Path, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from fastapi.sse import format_sse_event
 from pydantic import BaseModel, Field
 
-from service.deps import ModelStoreDep
+from routes.error_docs import documented
+from service.deps import ModelPullsDep, ModelStoreDep, OnlyOperator, StateDep
+from service.errors import BusyError, ForbiddenError, NotFoundError
+from service.model_pulls import Pull
+from service.negotiation import wants_events
 
 router = APIRouter(tags=["health"])
+
+
+EVENT_POLL_S = 0.3
+EVENTS_EXAMPLE = """event: downloading
+data: {"name": "permissive", "state": "downloading", "done": 1048576, "total": 37186177, "error": null}
+
+event: installed
+data: {"name": "permissive", "state": "installed", "done": 37186177, "total": 37186177, "error": null}
+"""
+
+
+class PullOut(BaseModel):
+    """How the installation of a model stands."""
+
+    name: str = Field(examples=["permissive"])
+    state: Literal["downloading", "installed", "failed"] = Field(
+        description="installed: it is used from the next start of the service on."
+    )
+    done: int = Field(description="Bytes that are here.")
+    total: int | None = Field(description="Bytes of the download; null where that isn't known (yet).")
+    error: str | None = Field(description="Why it failed and what to do; null where it didn't.")
+
+    @classmethod
+    def of(cls, pull: Pull) -> Self:
+        """As JSON takes it."""
+        return cls.model_validate(asdict(pull))
 
 
 class ModelFileOut(BaseModel):
@@ -41,6 +77,8 @@ class ModelOut(BaseModel):
         description="The command that installs it; null where it is installed.",
         examples=["python main.py models pull buffalo_l"],
     )
+    can_be_pulled: bool = Field(description="Whether PUT /models/{name} can install it.")
+    pull: PullOut | None = Field(description="Its installation by PUT, under way or over; null where there was none.")
 
 
 class ModelsOut(BaseModel):
@@ -50,6 +88,64 @@ class ModelsOut(BaseModel):
 
 
 @router.get("/models", summary="Installed and available models")
-def list_models(store: ModelStoreDep) -> ModelsOut:
+def list_models(store: ModelStoreDep, pulls: ModelPullsDep) -> ModelsOut:
     """Every model: installed or not, its licence, its files and hashes, and how to get it."""
-    return ModelsOut(models=[ModelOut.model_validate(asdict(status)) for status in store.status()])
+    return ModelsOut(
+        models=[
+            ModelOut.model_validate(
+                asdict(status)
+                | {
+                    "can_be_pulled": status.name in store.profiles,
+                    "pull": None if (pull := pulls.find(status.name)) is None else asdict(pull),
+                }
+            )
+            for status in store.status()
+        ]
+    )
+
+
+@router.put(
+    "/models/{name}",
+    status_code=202,
+    response_model=PullOut,
+    dependencies=[OnlyOperator],
+    responses={
+        200: {
+            "description": "With `Accept: text/event-stream`.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EVENTS_EXAMPLE}},
+        },
+        **documented(ForbiddenError, NotFoundError, BusyError),
+    },
+    summary="Install a model",
+)
+async def install_model(
+    name: Annotated[str, Path(max_length=100, description="A model of the manifest, as GET /models names it.")],
+    pulls: ModelPullsDep,
+    state: StateDep,
+    accept: Annotated[str, Header(description="`text/event-stream`: how far it is, until it is over.")] = "*/*",
+) -> PullOut | Response:
+    """Download, verify and install a model of the manifest; it is used from the next start of the service on.
+
+    What is under way goes on when the client leaves: ask again, or look at `pull` in GET /models. A download that
+    broke off is continued. Where credentials are needed, only the service's own keys (API_KEY) may do this.
+    """
+    pull = await run_in_threadpool(pulls.start, name)
+    if not wants_events(accept):
+        return PullOut.of(pull)
+    return StreamingResponse(
+        _events(pull, state.closing), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+    )  # nginx would collect them
+
+
+async def _events(pull: Pull, closing: asyncio.Event) -> AsyncIterator[bytes]:
+    """The installation each time it changed, until it is over or the service stops."""
+    seen: PullOut | None = None
+    while True:
+        view = PullOut.of(pull)
+        if view != seen:
+            seen = view
+            yield format_sse_event(event=view.state, data_str=view.model_dump_json())
+        if view.state != "downloading" or closing.is_set():
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(closing.wait(), EVENT_POLL_S)

@@ -20,12 +20,13 @@ from personalizer import Personalizer
 from service.accounts import Accounts
 from service.auth import Principal, owner_of
 from service.contours import Contourer
-from service.errors import ModelUnavailableError, UnauthorizedError
+from service.errors import ForbiddenError, ModelUnavailableError, UnauthorizedError
 from service.fetch import Fetcher
 from service.illustrations import Illustrator
 from service.inference_pool import ClientPool, InferencePool
 from service.jobs import Jobs
 from service.metrics import Metrics
+from service.model_pulls import ModelPulls
 from service.model_store import ModelStore
 from service.processing_log import ProcessingLog
 from service.recognition import FaceRecognition, why_no_recogniser
@@ -84,6 +85,11 @@ async def get_templates(state: StateDep) -> TemplateStore:
 async def get_models(state: StateDep) -> ModelStore:
     """The installed and known models."""
     return state.models
+
+
+async def get_pulls(state: StateDep) -> ModelPulls:
+    """The models that are being installed."""
+    return state.pulls
 
 
 async def get_landmarks(state: StateDep) -> FaceLandmarks:
@@ -179,6 +185,17 @@ async def get_user(principal: CurrentPrincipal) -> UUID:
     return UUID(principal.id)
 
 
+async def check_operator(state: StateDep, principal: CurrentPrincipal) -> None:
+    """Whether the caller may change the service itself: anyone while it is open, else who sends a key of API_KEY.
+
+    Raises:
+        ForbiddenError: an account.
+    """
+    if state.settings.needs_credentials and principal.kind != "api_key":
+        raise ForbiddenError("This needs one of the service's own keys (API_KEY) as `Authorization: Bearer <key>`.")
+
+
+OnlyOperator = Depends(check_operator)
 CurrentUser = Annotated[UUID, Depends(get_user)]
 
 
@@ -236,6 +253,7 @@ CacheDep = Annotated[ResultCache, Depends(get_cache)]
 StorageDep = Annotated[Storage, Depends(get_storage)]
 TemplatesDep = Annotated[TemplateStore, Depends(get_templates)]
 ModelStoreDep = Annotated[ModelStore, Depends(get_models)]
+ModelPullsDep = Annotated[ModelPulls, Depends(get_pulls)]
 Landmarks = Annotated[FaceLandmarks, Depends(get_landmarks)]
 Detector = Annotated[FaceDetector, Depends(get_detector)]
 RecogniserDep = Annotated[Recogniser, Depends(get_recogniser)]

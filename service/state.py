@@ -31,6 +31,7 @@ from service.jobs import Jobs
 from service.memory import bound_arenas
 from service.metrics import Metrics
 from service.middleware import StartError
+from service.model_pulls import ModelPulls
 from service.model_store import ModelStore
 from service.processing_log import ProcessingLog
 from service.rate_limit import RateLimiter
@@ -61,6 +62,7 @@ class State:
     storage_monitor: StorageMonitor
     templates: TemplateStore
     models: ModelStore
+    pulls: ModelPulls
     landmarks: FaceLandmarks
     detector: FaceDetector
     expression_model: ExpressionModel | None
@@ -163,13 +165,15 @@ async def _build(
     except ServiceError as error:
         raise StartError(f"The templates can't be listed: {error.message}") from error
     pool = InferencePool(max_workers=settings.max_workers, max_queue=settings.max_queue)
+    models = ModelStore(settings.models_dir)
     return State(
         settings=settings,
         pool=pool,
         storage=storage,
         storage_monitor=storage_monitor,
         templates=templates,
-        models=ModelStore(settings.models_dir),
+        models=models,
+        pulls=ModelPulls(models),
         landmarks=landmarks,
         detector=detector,
         expression_model=expression_model,
