@@ -189,9 +189,9 @@ def _matrix(matrix: NDArray[np.float64]) -> list[list[float]]:
 def _region(region: Region, *, polygons: bool) -> dict[str, Any]:
     """A region's facts; lengths and places in canvas pixels."""
     facts: dict[str, Any] = {
-        "id": region.id, "label": region.label, "available": bool(region.rings), "reason": region.reason,
-        "source": region.source, "nodes": region.nodes, "area": None, "length": None, "centroid": None, "bbox": None,
-        "holes": 0,
+        "id": region.id, "label": region.label, "color": PALETTE[region.id], "available": bool(region.rings),
+        "reason": region.reason, "source": region.source, "nodes": region.nodes, "area": None, "length": None,
+        "centroid": None, "bbox": None, "holes": 0,
     }  # fmt: skip
     geometry = region.geometry if region.rings else None
     if geometry is not None and not geometry.is_empty:

@@ -37,8 +37,8 @@ def credentials() -> dict[str, str]:
 
 
 @contextmanager
-def local_service(**settings: str) -> Iterator[LocalService]:
-    """Run `python main.py` with these settings beside the environment's.
+def local_service(*program: str, **settings: str) -> Iterator[LocalService]:
+    """Run `python main.py`, or what `program` names instead, with these settings beside the environment's.
 
     Its pictures and its database lie in a folder that is removed afterwards.
     Raises RuntimeError with the service's own last words where it doesn't become ready.
@@ -61,7 +61,11 @@ def local_service(**settings: str) -> Iterator[LocalService]:
         start = time.perf_counter()
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "main.py"], cwd=PROJECT, env=environment, stdout=output, stderr=subprocess.STDOUT
+                [sys.executable, *(program or ("main.py",))],
+                cwd=PROJECT,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         url = f"http://127.0.0.1:{port}"
         try:

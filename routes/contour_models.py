@@ -229,6 +229,7 @@ class ContourRegion(BaseModel):
 
     id: str = Field(examples=["cheek_left"], description="Right and left are the subject's own.")
     label: str = Field(examples=["Left cheek"])
+    color: str = Field(examples=["#d977a8"], description="Its colour in the palette, as #rrggbb.")
     available: bool
     reason: str | None = Field(description="Why it isn't available.")
     source: Literal["map", "landmarks", "both"] | None = Field(description="Where its border is from.")

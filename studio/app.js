@@ -2,7 +2,7 @@
 
 import { Api } from "./api.js";
 import { RequestLog } from "./curl.js";
-import { alertOf, button, h } from "./elements.js";
+import { alertOf, button, h, prose } from "./elements.js";
 import { Session } from "./session.js";
 import { SignIn } from "./sign-in.js";
 import { activity } from "./tabs/activity.js";
@@ -125,7 +125,7 @@ function notAvailable({ what, reason }) {
       "div",
       { class: "card stack" },
       h("h3", { text: what }),
-      h("p", { text: reason }),
+      h("p", {}, prose(reason)),
       h("div", { class: "row" }, button("See the models", () => show(models)), h("a", { class: "button plain", href: "/docs", text: "Read the documentation" })),
     ),
   );

@@ -23,7 +23,7 @@ function fill(element, props, children) {
     else if (name === "style") for (const [key, each] of Object.entries(value)) element.style.setProperty(key, each);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
@@ -144,10 +144,15 @@ export function copyButton(label, text, announce) {
   return copy;
 }
 
+/** A sentence whose `commands` stand in backquotes. */
+export function prose(text) {
+  return text.split("`").map((part, index) => (index % 2 ? h("code", { text: part }) : part));
+}
+
 /** The service's own sentence about what went wrong. */
 export function alertOf(error) {
   const facts = [error.code, error.requestId && `request ${error.requestId}`].filter(Boolean).join(" · ");
-  return h("div", { class: "alert", role: "alert" }, h("p", { text: error.message }), facts && h("p", { class: "note mono", text: facts }));
+  return h("div", { class: "alert", role: "alert" }, h("p", {}, prose(error.message)), facts && h("p", { class: "note mono", text: facts }));
 }
 
 /** Calls `work` once nothing has been asked for `ms`; the newest arguments count. */

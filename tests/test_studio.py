@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import threading
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -21,6 +27,8 @@ from tests.servers import missing
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 KEY = "a-key-for-the-studio"
 TIMEOUT_MS = 20_000
+SHARED = Path(os.environ.get("SHARED_DATA_DIR", Path(__file__).resolve().parents[2] / "shared" / "data"))
+TINY_PACK = SHARED / "models" / "tiny-pack"
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DROP = """(zone, [name, type, base64]) => {
   const bytes = Uint8Array.from(atob(base64), (each) => each.charCodeAt(0));
@@ -69,10 +77,38 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def file_server() -> Iterator[Callable[[Path], str]]:
+    """Serves the files of a folder, and gives back its address."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def serve(folder: Path) -> str:
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietFiles, directory=str(folder))))
+        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.02}).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+class QuietFiles(SimpleHTTPRequestHandler):
+    """Writes no log."""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's own name
+        """Keep the test's output quiet."""
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory, file_server: Callable[[Path], str]) -> Iterator[str]:
     """One service for all visits. It asks for a key."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "small-model.onnx").write_bytes(b"weights " * 500_000)
     settings = {"API_KEY": KEY, "AUTH_REGISTRATION": "open", "RATE_LIMIT_LOGIN": "off", "MAX_WORKERS": "2"}
-    with local_service(**settings) as service:
+    if TINY_PACK.is_dir():
+        settings |= {"FACE_MODEL": str(TINY_PACK), "FACE_MATCH_THRESHOLD": "0.5"}
+    models = {"MODELS_DIR": str(folder / "installed"), "MODEL_SERVER": file_server(folder)}
+    with local_service("-m", "tests.studio_process", **settings, **models) as service:
         yield service.url
 
 
@@ -80,6 +116,7 @@ def url() -> Iterator[str]:
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         missing("Chromium", "chromium")
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
@@ -115,7 +152,7 @@ def panel(page: Page, name: str) -> Locator:
     return page.get_by_role("tabpanel", name=name)
 
 
-def choose(page: Page, label: str, path: Path) -> None:
+def choose(page: Page | Locator, label: str, path: Path) -> None:
     page.get_by_label(label, exact=True).first.set_input_files(path)
 
 
@@ -126,7 +163,7 @@ def drawn(page: Page, times: int = 1) -> Locator:
     return stage
 
 
-# --- the page itself -------------------------------------------------------------------------------------------------
+# --- the page itself ----------------------------------------------------------------------------------------------
 
 
 def test_a_browser_gets_the_studio_and_a_client_gets_json(visit: Visit) -> None:
@@ -177,7 +214,7 @@ def test_the_theme_is_the_systems_until_it_is_chosen(browser: Browser, url: str)
     context.close()
 
 
-# --- who you are -----------------------------------------------------------------------------------------------------
+# --- who you are --------------------------------------------------------------------------------------------------
 
 
 def test_a_key_is_asked_for_and_a_wrong_one_is_told_so(visit: Visit) -> None:
@@ -214,7 +251,7 @@ def test_an_account_stays_signed_in_by_its_refresh_token(visit: Visit) -> None:
     assert page.evaluate("sessionStorage.getItem('studio.refresh-token')") != before  # each works once
 
 
-# --- Personalise -----------------------------------------------------------------------------------------------------
+# --- Personalise --------------------------------------------------------------------------------------------------
 
 
 def test_a_dropped_photo_goes_into_the_page_and_the_slider_compares(visit: Visit, portrait: Path) -> None:
@@ -319,7 +356,132 @@ def test_a_book_is_made_page_by_page_and_downloaded(visit: Visit, portrait: Path
     assert re.findall(rb"/Count (\d+)", content)[-1] == b"3"
 
 
-# --- everywhere ------------------------------------------------------------------------------------------------------
+# --- Faces --------------------------------------------------------------------------------------------------------
+
+
+def test_a_face_is_drawn_and_measured_and_what_is_unknown_has_a_reason(visit: Visit, portrait: Path) -> None:
+    page = visit.open("faces")
+    choose(panel(page, "Faces"), "Drop a photo with faces", portrait)
+    expect(page.get_by_role("button", name="Face 1 of 1")).to_be_visible()
+    assert len(page.locator(".mesh-lines").get_attribute("d") or "") > 10_000
+    page.get_by_label("68 points").check()
+    expect(page.locator(".point-68")).to_have_count(68)
+    page.get_by_label("Five points").check()
+    expect(page.locator(".point-5")).to_have_count(5)
+    for card in ("Quality", "Pose", "Skin tone", "Expression", "Proportions", "As it appears to the model"):
+        expect(page.get_by_role("heading", name=card)).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile(r"Monk tone \d+ of 10"))).to_be_visible()
+    expect(page.locator(".columns")).to_contain_text(re.compile("No .*age"))
+    check_accessible(page)
+
+
+def test_each_of_several_faces_can_be_chosen(visit: Visit, portrait: Path, tmp_path: Path) -> None:
+    two = tmp_path / "two.png"
+    with Image.open(portrait) as image:
+        row = Image.new("RGB", (2 * image.width, image.height))
+        row.paste(image, (0, 0))
+        row.paste(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (image.width, 0))
+    two.write_bytes(encoded(row))
+    page = visit.open("faces")
+    choose(panel(page, "Faces"), "Drop a photo with faces", two)
+    second = page.get_by_role("button", name="Face 2 of 2")
+    second.focus()
+    page.keyboard.press("Enter")
+    expect(second).to_have_attribute("aria-pressed", "true")
+    expect(second).to_be_focused()
+
+
+def test_two_photos_are_compared_or_it_is_said_what_is_missing(visit: Visit, portrait: Path) -> None:
+    page = visit.open("faces")
+    place = panel(page, "Faces")
+    if not TINY_PACK.is_dir():
+        expect(place).to_contain_text("Comparing two photos needs a recogniser")
+        pytest.skip("no recogniser in SHARED_DATA_DIR: only what is said without one was seen")
+    choose(place, "Drop a photo with faces", portrait)
+    expect(page.get_by_role("button", name="Face 1 of 1")).to_be_visible()
+    choose(place, "Drop a second photo", portrait)
+    expect(place.get_by_text("Taken for the same person", exact=True)).to_be_visible()
+    other = next(path for path in sorted((SHARED / "faces").glob("*.jpg")))
+    choose(place, "Drop a second photo", other)
+    expect(place.get_by_text("Not taken for the same person")).to_be_visible()
+
+
+# --- Contours -----------------------------------------------------------------------------------------------------
+
+
+def test_contours_are_pointed_at_switched_off_copied_and_saved(visit: Visit, portrait: Path) -> None:
+    page = visit.open("contours")
+    place = panel(page, "Contours")
+    choose(place, "Drop a photo of a face", portrait)
+    nose = page.locator(".contours [data-region=nose]")
+    nose.hover()
+    expect(page.locator(".region-name")).to_have_text("Nose")
+    expect(place).to_contain_text(re.compile("No .*hair.* Only a label map shows it"))
+    place.get_by_label("Nose", exact=True).uncheck()
+    expect(nose).to_be_hidden()
+    with page.expect_download() as saved:
+        place.get_by_role("button", name="Download SVG").click()
+    svg = saved.value.path().read_text(encoding="utf-8")
+    assert svg.lstrip().startswith("<")
+    assert 'id="lips"' in svg
+    assert 'id="nose"' not in svg
+    place.get_by_role("button", name="Copy SVG").click()
+    expect(place.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == svg
+    with page.expect_download() as saved:
+        place.get_by_role("button", name="Download JSON").click()
+    assert json.loads(saved.value.path().read_text(encoding="utf-8"))["schema"] == "facial-contours/1"
+    check_accessible(page)
+
+
+def test_contours_over_the_photo_as_it_is(visit: Visit, portrait: Path) -> None:
+    page = visit.open("contours")
+    place = panel(page, "Contours")
+    place.get_by_label("Cut the face out as a square").uncheck()
+    place.get_by_label("Turn until the eyes are level").uncheck()
+    choose(place, "Drop a photo of a face", portrait)
+    expect(page.locator("svg.contours")).to_have_attribute("viewBox", "0 0 512 512")
+    box = page.locator(".contours [data-region=face_oval]").evaluate("each => { const b = each.getBBox(); return b.x }")
+    assert 170 < box < 190
+
+
+# --- Models and Activity ------------------------------------------------------------------------------------------
+
+
+def test_a_model_is_installed_with_one_click_and_a_lost_one_says_why(visit: Visit) -> None:
+    page = visit.open("models")
+    place = panel(page, "Models")
+    expect(place.get_by_text("mediapipe on XNNPACK CPU")).not_to_have_count(0)
+    place.get_by_role("button", name=re.compile("Download lost-model")).click()
+    expect(page.get_by_role("alert")).to_contain_text("the server answered 404")
+    place.get_by_role("button", name=re.compile("Download small-model")).click()
+    card = place.locator(".model").filter(has_text="small-model")
+    expect(card.get_by_text("Installed", exact=True)).to_be_visible()
+    check_accessible(page)
+
+
+def test_activity_shows_jobs_the_queue_and_how_long_work_took(visit: Visit, portrait: Path) -> None:
+    page = visit.open()
+    page.request.post(
+        f"{visit.url}/api/v1/frontal/crop/submit",
+        headers={"Authorization": f"Bearer {KEY}"},
+        multipart={"image": {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": portrait.read_bytes()}},
+    )
+    page.get_by_role("tab", name="Activity").click()
+    place = panel(page, "Activity")
+    row = place.get_by_role("row").filter(has_text="completed").first
+    expect(row).to_be_visible()
+    expect(place.get_by_text(re.compile(r"\d of 2$")).first).to_be_visible()
+    expect(place.get_by_role("img", name=re.compile("Times of the latest"))).to_be_visible()
+    with page.expect_download():
+        row.get_by_role("button", name=re.compile("Download the result")).click()
+    count = place.get_by_role("button", name=re.compile("^Remove")).count()
+    row.get_by_role("button", name=re.compile("^Remove")).click()
+    expect(place.get_by_role("button", name=re.compile("^Remove"))).to_have_count(count - 1)
+    check_accessible(page)
+
+
+# --- everywhere ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -1,6 +1,6 @@
 // A child's photo into a page, and into a whole book.
 
-import { alertOf, button, checkbox, debounced, figure, h, milliseconds, save, segments, select, slider } from "../elements.js";
+import { alertOf, button, checkbox, debounced, figure, h, milliseconds, prose, save, segments, select, slider } from "../elements.js";
 import { dropZone } from "../drop-zone.js";
 import { comparison, loaded, placeOver } from "../picture.js";
 import { samplePages, samplePhoto, titleOf } from "../samples.js";
@@ -126,7 +126,6 @@ class Personalise {
       const page = this.#pages.at(-1);
       this.#drawShelf();
       this.#choosePage(page);
-      if (!template.slots.length) this.#startDrawing("No drawn face was found on this page. Drag a box over the place, or move it with the arrow keys.");
     } catch (error) {
       this.#said.replaceChildren(alertOf(error));
     }
@@ -203,8 +202,20 @@ class Personalise {
     this.#page = page;
     this.#slot = null;
     for (const pick of this.#shelf.querySelectorAll(".shelf-pick")) pick.setAttribute("aria-pressed", String(pick.textContent === page.title));
-    this.#showPage();
-    this.#runSoon();
+    if (page.slots.length) {
+      this.#showPage();
+      this.#runSoon();
+    } else this.#startDrawing("No drawn face was found on this page. Drag a box over the place, or move it with the arrow keys; Shift sizes it, Enter takes it.");
+  }
+
+  /** A place that was drawn; a stored page keeps it, so that a book can use it. */
+  async #placeDrawn(page, bbox) {
+    try {
+      if (page.own) page.slots = (await this.#studio.api.json(`/templates/${page.templateId}/slots`, { method: "PUT", json: { slots: [bbox] } })).slots;
+      if (page === this.#page) this.#chooseSlot(bbox);
+    } catch (error) {
+      this.#said.replaceChildren(alertOf(error));
+    }
   }
 
   #chooseSlot(bbox) {
@@ -253,13 +264,13 @@ class Personalise {
       const picture = this.#stage.querySelector(".picture");
       if (!picture || page !== this.#page) return;
       for (const each of picture.querySelectorAll(".slot")) each.remove();
-      boxDrawer(picture, page.width, page.height, (bbox) => this.#chooseSlot(bbox));
+      boxDrawer(picture, page.width, page.height, (bbox) => this.#placeDrawn(page, bbox));
       this.#said.replaceChildren(h("p", { class: "note", role: "status", text: sentence }));
     });
   }
 
   async #run() {
-    if (!this.#photo || !this.#page) return;
+    if (!this.#photo || !this.#page || !(this.#slot || this.#page.slots.length)) return;
     this.#running?.abort();
     const running = (this.#running = new AbortController());
     const page = this.#page;
@@ -323,7 +334,7 @@ class Personalise {
         h("summary", { text: "Where the time went" }),
         h("table", {}, h("caption", { class: "visually-hidden", text: "Milliseconds by stage" }), h("tbody", {}, Object.entries(answer.timings_ms).map(([stage, ms]) => h("tr", {}, h("th", { scope: "row", text: stage.replaceAll("_", " ") }), h("td", { class: "number", text: milliseconds(ms) }))))),
       ),
-      missing.map((text) => h("p", { class: "note", text })),
+      missing.map((text) => h("p", { class: "note" }, prose(text))),
     );
   }
 }
