@@ -131,7 +131,8 @@ class Settings(BaseSettings):
     debug: bool = Field(
         False,
         validation_alias=AliasChoices("DEBUG", "APP_DEBUG"),
-        description="Log at level debug, whatever LOG_LEVEL says; answers stay the same. APP_DEBUG is read too.",
+        description="Log at level debug, whatever LOG_LEVEL says, and keep what SAVE_DEBUG_ARTIFACTS names. "
+        "APP_DEBUG is read too.",
     )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="console, json (one object a line), or auto: console at a terminal, json otherwise."
@@ -239,6 +240,23 @@ class Settings(BaseSettings):
     )
     auto_download_models: bool = Field(
         False, description="Fetch FACE_MODEL in the background when it is missing; it is used from the next start on."
+    )
+
+    # Virtual try-on
+    work_image_size: int = Field(
+        1536, ge=512, le=3072, description="Pixels of the longer side in which a try-on's draft is made."
+    )
+    quality_threshold: float = Field(
+        0.7, ge=0, le=1, allow_inf_nan=False,
+        description="Least score of a draft; below it another attempt is made, and the answer says that none passed.",
+    )  # fmt: skip
+    tryon_timeout: float = Field(
+        300, ge=5, le=3600, allow_inf_nan=False,
+        description="Seconds until a try-on is given up, its wait for a worker and for the image model included.",
+    )  # fmt: skip
+    save_debug_artifacts: bool | None = Field(
+        None,
+        description="Keep masks, keypoints and draft of each try-on job as a ZIP to look at. Default: as DEBUG says.",
     )
 
     # Image model
@@ -444,6 +462,11 @@ class Settings(BaseSettings):
     def lowest_log_level(self) -> LogLevel:
         """`log_level`, or "debug" where DEBUG asks for it."""
         return "debug" if self.debug else self.log_level
+
+    @property
+    def keeps_artifacts(self) -> bool:
+        """Whether jobs keep what is only there to be looked at."""
+        return self.debug if self.save_debug_artifacts is None else self.save_debug_artifacts
 
     @property
     def concurrent_jobs(self) -> int:

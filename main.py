@@ -26,6 +26,7 @@ from routes import (
     processing,
     prometheus,
     studio,
+    tryon,
 )
 from routes.error_docs import UNAUTHORIZED
 from service.auth import BEARER, STATIC_PATH
@@ -41,7 +42,7 @@ from service.tokens import access_tokens
 OPEN_ROUTERS = (health.router,)
 ROUTERS = (
     models.router, faces.router, face_recognition.router, contours.router, contour_jobs.router,
-    illustrations.router, jobs.router, auth.router, processing.router,
+    illustrations.router, tryon.router, jobs.router, auth.router, processing.router,
 )  # fmt: skip
 
 DESCRIPTION = """Puts a child into a page of a picture book, and finds faces.

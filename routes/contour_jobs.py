@@ -10,9 +10,10 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from routes.contour_models import ContourQuery, read_query, request_body
+from routes.contour_models import PICTURES, ContourQuery, request_body
 from routes.contours import ERRORS
 from routes.error_docs import documented
+from routes.form_or_json import read_query
 from routes.jobs import SUBMIT_ERRORS, OwnJob
 from service.contour_jobs import KIND, job_of
 from service.contours import ContourRequest
@@ -73,7 +74,7 @@ class ContourJobStatus(ContourJobAccepted):
 
 async def contour_job(request: Request, settings: SettingsDep) -> ContourJob:
     """What is wanted later."""
-    query, files = await read_query(ContourJobQuery, request, settings)
+    query, files = await read_query(ContourJobQuery, request, settings, pictures=PICTURES)
     return ContourJob(await run_in_threadpool(query.request, files), query.webhook_url)
 
 

@@ -10,21 +10,17 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
-from starlette.datastructures import UploadFile
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from config import Settings
 from contour_output import ContourStyle
 from contour_regions import REGIONS
 from contour_svg import DEFAULT_SIZE, LEAST_SIZE, MOST_SIZE, ContourOptions
+from routes.form_or_json import FILE, read_query
 from service.base64_picture import decode_base64
 from service.contours import ContourRequest, ContourResult, Output, PngKind, parse_landmarks
 from service.deps import SettingsDep
 from service.errors import BadRequestError, InvalidValueError
 
-MOST_VALUES = 20_000
-"""Commas and brackets of a body: 478 points with x, y and z have 2,000. Parsed, a value takes thirty times its text."""
 PICTURES = ("image", "segmentation_map")
 DEFAULTS, STYLE = ContourOptions(), ContourStyle()
 
@@ -134,7 +130,6 @@ class ContourQuery(BaseModel):
 
 
 T = TypeVar("T")
-Query = TypeVar("Query", bound=ContourQuery)
 
 
 def _parsed(landmarks: object) -> object:
@@ -147,38 +142,13 @@ def _parsed(landmarks: object) -> object:
         raise InvalidValueError("landmarks: the text is not JSON.") from error
 
 
-async def read_query(model: type[Query], request: Request, settings: Settings) -> tuple[Query, dict[str, bytes]]:
-    """The query and the files beside it, from JSON or from a form."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    try:
-        if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
-            async with request.form(max_files=len(PICTURES), max_part_size=settings.max_upload_bytes) as form:
-                parts = form.multi_items()
-                files = {name: await part.read() for name, part in parts if isinstance(part, UploadFile)}
-            query = model.model_validate({name: part for name, part in parts if isinstance(part, str)})
-            unknown = files.keys() - set(PICTURES)
-            if unknown:
-                raise BadRequestError(f"Files are named {' and '.join(PICTURES)}.")
-        else:
-            body, files = await request.body(), {}
-            if body.count(b",") + body.count(b"[") > MOST_VALUES:
-                raise InvalidValueError(f"The body has more than {MOST_VALUES} values: no request needs as many.")
-            query = model.model_validate_json(body)
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False, include_context=False)
-        raise RequestValidationError([{**fault, "loc": ("body", *fault["loc"])} for fault in faults]) from error
-    return query, files
-
-
 async def contour_request(request: Request, settings: SettingsDep) -> ContourRequest:
     """What is wanted now."""
-    query, files = await read_query(ContourQuery, request, settings)
+    query, files = await read_query(ContourQuery, request, settings, pictures=PICTURES)
     return await run_in_threadpool(query.request, files)
 
 
 ContourRequestDep = Annotated[ContourRequest, Depends(contour_request)]
-
-_FILE = {"type": "string", "format": "binary"}
 
 
 def request_body(model: type[ContourQuery]) -> dict[str, Any]:
@@ -187,7 +157,7 @@ def request_body(model: type[ContourQuery]) -> dict[str, Any]:
     properties = schema["properties"]
     form = {
         **properties,
-        **{name: {**_FILE, "description": properties[name]["description"]} for name in PICTURES},
+        **{name: {**FILE, "description": properties[name]["description"]} for name in PICTURES},
         "landmarks": {"type": "string", "description": properties["landmarks"]["description"]},
     }
     multipart = {**schema, "properties": form, "required": ["image"]}

@@ -23,6 +23,7 @@ from service.contours import Contourer
 from service.errors import ForbiddenError, ModelUnavailableError, UnauthorizedError
 from service.fetch import Fetcher
 from service.illustrations import Illustrator
+from service.image_model import ImageModel
 from service.inference_pool import ClientPool, InferencePool
 from service.jobs import Jobs
 from service.metrics import Metrics
@@ -35,6 +36,7 @@ from service.state import State
 from service.storage import Storage
 from service.tables import Job
 from service.templates import TemplateStore
+from service.tryon import TryOn
 from service.webhooks import check_webhook_url
 
 
@@ -139,6 +141,16 @@ async def get_contourer(state: StateDep) -> Contourer:
 async def get_fetcher(state: StateDep) -> Fetcher:
     """Who reads pictures by URL."""
     return state.fetcher
+
+
+async def get_tryon(state: StateDep) -> TryOn:
+    """Try-ons on what clients send."""
+    return state.tryon
+
+
+async def get_image_model(state: StateDep) -> ImageModel:
+    """The hosted image model."""
+    return state.image_model
 
 
 async def get_jobs(state: StateDep) -> Jobs:
@@ -262,6 +274,8 @@ PersonalizerDep = Annotated[Personalizer, Depends(get_personalizer)]
 IllustratorDep = Annotated[Illustrator, Depends(get_illustrator)]
 ContourerDep = Annotated[Contourer, Depends(get_contourer)]
 FetcherDep = Annotated[Fetcher, Depends(get_fetcher)]
+TryOnDep = Annotated[TryOn, Depends(get_tryon)]
+ImageModelDep = Annotated[ImageModel, Depends(get_image_model)]
 JobsDep = Annotated[Jobs, Depends(get_jobs)]
 SubmitJob = Annotated[Submit, Depends(get_submit)]
 WebhookUrl = Annotated[

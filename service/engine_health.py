@@ -36,6 +36,7 @@ def engines_of(state: State) -> dict[str, EngineHealth]:
         "face_landmarks": EngineHealth("ready", "mediapipe", "XNNPACK CPU"),
         "facial_expression": _expression_model(state),
         "illustration_styler": EngineHealth("ready", "classic", "CPU"),
+        "virtual_tryon": EngineHealth("ready", "classic draft on MediaPipe Pose", "XNNPACK CPU"),
         "image_model": _image_model(state),
     }
 

@@ -247,6 +247,20 @@ class WarpFailedError(ServiceError):
     status = 422
 
 
+class QualityCheckError(ServiceError):
+    """No attempt fits well enough, and the caller wants no other."""
+
+    code = "QUALITY_CHECK_FAILED"
+    status = 422
+
+
+class TryOnTimeoutError(ServiceError):
+    """The try-on took longer than TRYON_TIMEOUT."""
+
+    code = "TIMEOUT"
+    status = 503
+
+
 class CancelledError(ServiceError):
     """The caller gave the work up."""
 

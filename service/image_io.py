@@ -150,7 +150,7 @@ def encode_image(
     extra = {} if icc_profile is None else {"icc_profile": icc_profile}
     out = io.BytesIO()
     if format == "jpeg":
-        image = Image.fromarray(rgb if alpha is None else _on_white(rgb, alpha))
+        image = Image.fromarray(rgb if alpha is None else on_white(rgb, alpha))
         image.save(out, "JPEG", quality=JPEG_QUALITY, subsampling=0, dpi=dpi or (72, 72), **extra)
     else:
         image = Image.fromarray(rgb if alpha is None else np.dstack([rgb, alpha]))
@@ -166,7 +166,7 @@ def append_pdf_page(file: BinaryIO, image: DecodedImage, *, first: bool) -> None
         image: its alpha stands on white; without a density it is taken to have PDF_DPI.
         first: begin a new PDF.
     """
-    picture = Image.fromarray(image.rgb if image.alpha is None else _on_white(image.rgb, image.alpha))
+    picture = Image.fromarray(image.rgb if image.alpha is None else on_white(image.rgb, image.alpha))
     extra = {} if image.icc_profile is None else {"icc_profile": image.icc_profile}
     no_dates = {"title": None, "creationDate": None, "modDate": None}
     picture.save(
@@ -340,7 +340,8 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
 
 
-def _on_white(rgb: RGBImage, alpha: GrayImage) -> RGBImage:
+def on_white(rgb: RGBImage, alpha: GrayImage) -> RGBImage:
+    """The picture (HxWx3 uint8) as it looks before white; alpha: HxW uint8."""
     share = alpha[..., None].astype(np.uint16)
     return ((rgb * share + 255 * (255 - share) + 127) // 255).astype(np.uint8)
 

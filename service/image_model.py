@@ -183,6 +183,11 @@ class ImageModel:
         failing = self._breaker.is_open or not self._live_models()
         return ("failing", self._last_failure) if failing else ("ready", None)
 
+    def refuse_if_missing(self) -> None:
+        """Raises ImageModelError where every call would fail, since it is not set up or forbidden."""
+        if self._forbidden is not None:
+            raise ImageModelError(self._forbidden.message, reason=self._forbidden.reason)
+
     async def edit(
         self,
         prompt: str,

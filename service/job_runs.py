@@ -91,6 +91,10 @@ class JobRun:
         result: T = self._runner.compute(partial(fn, *args, **kwargs))
         return result
 
+    def keep(self, archive: bytes) -> None:
+        """Store a ZIP to look at, beside the result."""
+        self._runner.storage.save_artifacts(self.id, archive)
+
     def store(self, write: Callable[[BinaryIO], object], *, ending: str) -> StoredFile:
         """Store the result that `write` writes; `ending` is one of the storage's. Waits for a storage that is away."""
         attempts = partial(self._runner.until_stored, self)

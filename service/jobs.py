@@ -208,6 +208,7 @@ class Jobs:
             self.storage.delete_job_inputs(job_id)
             with suppress(NotFoundError):
                 self.storage.delete(job_id)
+            self.storage.delete_artifacts(job_id)  # a job that failed has them without a result
             self.store.delete_finished(job_id, owner)
             return None
         job = self.store.cancel(job_id, owner)

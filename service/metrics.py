@@ -41,6 +41,10 @@ class Metrics:
         )  # fmt: skip
         self._auth = Counter("auth_events", "Credentials shown, by outcome.", ["event"], registry=self.registry)
         self._cache = Counter("cache_lookups", "Looks into the result cache.", ["outcome"], registry=self.registry)
+        self._tryons = Counter(
+            "tryons", "Try-on pictures: draft, generated, or why a final one is its draft.", ["outcome"],
+            registry=self.registry,
+        )  # fmt: skip
         self._limited = Counter(
             "rate_limited_requests", "Requests answered 429, by kind of caller.", ["caller"], registry=self.registry
         )
@@ -58,6 +62,10 @@ class Metrics:
     def cache_lookup(self, outcome: str) -> None:
         """A result was found in the cache ("hit"), or not ("miss")."""
         self._cache.labels(outcome).inc()
+
+    def tryon(self, outcome: str) -> None:
+        """A try-on gave a draft ("draft"), the image model's picture ("generated"), or a draft instead (the reason)."""
+        self._tryons.labels(outcome).inc()
 
     def rate_limited(self, caller: str) -> None:
         """A caller of this kind was answered 429."""

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import Settings, webhook_key
-from service import books, contour_jobs
-from service.contours import Contourer
 from service.database import Database, DatabaseSetupError, open_database
 from service.errors import ServiceError
-from service.illustrations import Illustrator
 from service.inference_pool import InferencePool
 from service.job_runs import Handler, JobResult, JobRun
 from service.jobs import Jobs
@@ -70,15 +66,15 @@ def _timed(kind: str, handler: Handler, processing: ProcessingLog) -> Handler:
     def run(job: JobRun) -> JobResult:
         began = time.perf_counter()
 
-        def note(*, failed: bool) -> None:
-            processing.note(kind, failed=failed, total_ms=(time.perf_counter() - began) * 1000, stages={})
+        def note(*, failed: bool, stages: Mapping[str, float]) -> None:
+            processing.note(kind, failed=failed, total_ms=(time.perf_counter() - began) * 1000, stages=stages)
 
         try:
             result = handler(job)
         except ServiceError:
-            note(failed=True)
+            note(failed=True, stages={})
             raise
-        note(failed=False)
+        note(failed=False, stages=result.details.get("timings_ms", {}))
         return result
 
     return run
@@ -86,17 +82,13 @@ def _timed(kind: str, handler: Handler, processing: ProcessingLog) -> Handler:
 
 @asynccontextmanager
 async def running_jobs(
-    jobs: Jobs, settings: Settings, illustrator: Illustrator, contourer: Contourer, processing: ProcessingLog
+    jobs: Jobs, settings: Settings, handlers: Mapping[str, Handler], processing: ProcessingLog
 ) -> AsyncIterator[None]:
     """Jobs run, and webhooks are sent, within the block.
 
     Raises:
         StartError: they can't be run.
     """
-    handlers: dict[str, Handler] = {
-        books.KIND: partial(books.make_book, illustrator=illustrator),
-        contour_jobs.KIND: partial(contour_jobs.make_contours, contourer=contourer),
-    }
     for kind, handler in handlers.items():
         jobs.register(kind, _timed(kind, handler, processing))
     webhooks = None

@@ -12,11 +12,13 @@ from importlib.metadata import version as installed_version
 
 import structlog
 
+from body_pose import BodyPoses
 from config import Settings
 from face_detector import FaceDetector, load_face_detector
 from face_landmarks import FaceLandmarks
 from facial_expression import ExpressionModel, load_expression_model
 from personalizer import Personalizer
+from service import books, contour_jobs, tryon_jobs
 from service.accounts import Accounts
 from service.auth import user_of
 from service.contours import Contourer
@@ -27,6 +29,7 @@ from service.fetch import Fetcher
 from service.illustrations import Illustrator
 from service.image_model import ImageModel
 from service.inference_pool import InferencePool
+from service.job_runs import Handler
 from service.jobs import Jobs
 from service.memory import bound_arenas
 from service.metrics import Metrics
@@ -42,6 +45,8 @@ from service.shutdown import set_when_told_to_stop
 from service.storage import Storage
 from service.templates import TemplateStore
 from service.tokens import AccessTokens
+from service.tryon import TryOn
+from tryon_pipeline import TryOnEngines
 
 logger = structlog.get_logger("start")
 
@@ -64,6 +69,7 @@ class State:
     models: ModelStore
     pulls: ModelPulls
     landmarks: FaceLandmarks
+    poses: BodyPoses
     detector: FaceDetector
     expression_model: ExpressionModel | None
     personalizer: Personalizer
@@ -101,6 +107,16 @@ class State:
         return Contourer(self.landmarks, max_pixels=self.settings.max_pixels, cache=self.cache)
 
     @property
+    def tryon(self) -> TryOn:
+        """Try-ons on what clients send."""
+        return TryOn(
+            TryOnEngines(self.poses, self.landmarks.person_mask),
+            self.landmarks,
+            max_pixels=self.settings.max_pixels,
+            timeout_s=self.settings.tryon_timeout,
+        )
+
+    @property
     def illustrator(self) -> Illustrator:
         """The main job on files."""
         return Illustrator(
@@ -135,7 +151,7 @@ async def open_state(
         ]
         try:
             with set_when_told_to_stop(state.closing):
-                async with running_jobs(state.jobs, settings, state.illustrator, state.contourer, state.processing):
+                async with running_jobs(state.jobs, settings, _handlers(state), state.processing):
                     yield state
         finally:
             for task in background:
@@ -148,7 +164,24 @@ async def open_state(
             await asyncio.to_thread(state.password_pool.close)
             state.personalizer.close()
             state.landmarks.close()
+            state.poses.close()
             await limiter.close()
+
+
+def _handlers(state: State) -> dict[str, Handler]:
+    """Who does which kind of job."""
+    tryon_tools = tryon_jobs.TryOnTools(
+        tryon=state.tryon,
+        image_model=state.image_model,
+        loop=asyncio.get_running_loop(),
+        keep_artifacts=state.settings.keeps_artifacts,
+        on_outcome=state.metrics.tryon,
+    )
+    return {
+        books.KIND: partial(books.make_book, illustrator=state.illustrator),
+        contour_jobs.KIND: partial(contour_jobs.make_contours, contourer=state.contourer),
+        tryon_jobs.KIND: partial(tryon_jobs.make_tryon, tools=tryon_tools),
+    }
 
 
 async def _build(
@@ -175,6 +208,7 @@ async def _build(
         models=models,
         pulls=ModelPulls(models),
         landmarks=landmarks,
+        poses=BodyPoses(pool_size=settings.max_workers),
         detector=detector,
         expression_model=expression_model,
         personalizer=Personalizer(detector=detector, landmarks=landmarks, threads=settings.max_workers),

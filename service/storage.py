@@ -31,10 +31,12 @@ MEDIA_TYPES = {
 }  # fmt: skip
 """What the service writes, by suffix."""
 UPLOADS, OUTPUTS = "uploads/", "outputs/"
+ARTIFACTS = "_artifacts.zip"
 UPLOAD_SUFFIXES = ("jpg", "png", "webp")
 RESULT_ENDINGS = (
     "_personalized.png", "_personalized.jpg", "_personalized.webp", "_book.zip", "_book.pdf",
     "_contours.svg", "_contours.png", "_contours.json",
+    "_tryon.png", "_tryon.jpg", "_tryon.webp",
 )  # fmt: skip
 TEMPLATE_IMAGE, PRIVATE_TEMPLATE_IMAGE, TEMPLATE_RECORD = "_template.png", "_private_template.png", "_template.json"
 TEMPLATE_IMAGES = (TEMPLATE_IMAGE, PRIVATE_TEMPLATE_IMAGE)
@@ -117,10 +119,12 @@ class Storage:
         file_id = uuid4()
         return self._save(file_id, f"{UPLOADS}{file_id}.{suffix}", data)
 
-    def save_result(self, data: bytes, *, suffix: str) -> StoredFile:
-        """Store a personalised page. `suffix` is png, jpg or webp."""
+    def save_result(
+        self, data: bytes, *, suffix: str, kind: Literal["personalized", "tryon"] = "personalized"
+    ) -> StoredFile:
+        """Store a picture that a request made. `suffix` is png, jpg or webp."""
         file_id = uuid4()
-        return self._save(file_id, f"{OUTPUTS}{file_id}_personalized.{suffix}", data)
+        return self._save(file_id, f"{OUTPUTS}{file_id}_{kind}.{suffix}", data)
 
     def find(self, file_id: UUID) -> FoundFile:
         """The result or upload with this id.
@@ -161,6 +165,7 @@ class Storage:
             NotFoundError: there is none.
         """
         self.store.delete(self.find(file_id).key)
+        self.delete_artifacts(file_id)
 
     # Jobs
 
@@ -203,6 +208,25 @@ class Storage:
         """Remove all files that a job was given."""
         for file in list(self.store.list(f"{UPLOADS}{job_id}{JOB_INPUT}")):
             self.store.delete(file.key)
+
+    def save_artifacts(self, job_id: UUID, archive: bytes) -> None:
+        """Keep a ZIP of what a job came by, to look at. It expires, and is removed, with the job's result."""
+        self._put(_artifacts_key(job_id), archive)
+
+    def find_artifacts(self, job_id: UUID) -> FoundFile:
+        """What a job kept to look at, a ZIP.
+
+        Raises:
+            NotFoundError: it kept nothing, or it has expired.
+        """
+        found = self.store.first_of([_artifacts_key(job_id)])
+        if found is None:
+            raise NotFoundError(f"Job {job_id} kept nothing to look at; SAVE_DEBUG_ARTIFACTS=true has jobs do so.")
+        return FoundFile(job_id, found.key, found.size, found.modified)
+
+    def delete_artifacts(self, job_id: UUID) -> None:
+        """Remove what a job kept to look at, if it did."""
+        self.store.delete(_artifacts_key(job_id))
 
     def jobs_with_inputs(self) -> dict[UUID, float]:
         """The jobs whose files are kept, and the age of the youngest in seconds."""
@@ -413,6 +437,10 @@ def local_storage(*, upload_dir: Path, output_dir: Path) -> Storage:
 
 
 LocalStorage = local_storage
+
+
+def _artifacts_key(job_id: UUID) -> str:
+    return f"{OUTPUTS}{job_id}{ARTIFACTS}"
 
 
 def _is_upload_or_result(key: str) -> bool:
