@@ -219,7 +219,7 @@ class Storage:
         Raises:
             NotFoundError: it kept nothing, or it has expired.
         """
-        found = self.store.first_of([_artifacts_key(job_id)])
+        found = self.store.first_of(_artifacts_key(job_id))
         if found is None:
             raise NotFoundError(f"Job {job_id} kept nothing to look at; SAVE_DEBUG_ARTIFACTS=true has jobs do so.")
         return FoundFile(job_id, found.key, found.size, found.modified)
