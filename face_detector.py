@@ -148,9 +148,17 @@ class FaceDetector(ABC):
             ModelUnavailableError: no recogniser is installed.
             InvalidValueError: the points don't span a face.
         """
+        return _unit(self.vector(image_rgb, kps))
+
+    def vector(self, image_rgb: RGBImage, kps: FloatArray) -> FloatArray:
+        """As `embed`, but as long as the recogniser made it: what diffusion models that read faces were trained with.
+
+        Raises:
+            ModelUnavailableError, InvalidValueError: as `embed`.
+        """
         if self.recogniser is None:
             raise ModelUnavailableError(self.missing["embedding"])
-        return _unit(self._embeddings([(image_rgb, np.asarray(kps, np.float32))])[0])
+        return self._embeddings([(image_rgb, np.asarray(kps, np.float32))])[0]
 
     def _embeddings(self, faces: Sequence[tuple[RGBImage, FloatArray]]) -> list[FloatArray]:  # noqa: ARG002 - see engines
         """The recogniser's vector (D,) for each picture and the five points (5, 2) in it."""

@@ -140,6 +140,8 @@ class FaceDrawing:
         `hands`: see `HandsInFront.matte`. `beside` lends threads for what can be done at the same time.
         """
         self._options, self._watch, self._beside, self._page_mesh = options, watch, beside, page_mesh
+        self.page_rgb = page_rgb
+        """The page as it was given."""
         self._photo, self._mesh = identity.photo_rgb, identity.mesh
         if _should_mirror(identity.mesh, page_mesh):
             width = identity.photo_rgb.shape[1]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 
@@ -130,20 +130,43 @@ class _Conditions:
 class IdentityPipeline(FittingPipeline):
     """One loaded pipeline. For one thread, since it keeps its state in itself."""
 
-    def __init__(self, files: IdentityFiles, options: PipelineOptions) -> None:
-        """Load it.
+    def __init__(self, pipeline: Pipeline, kind: Kind, *, compiled: bool = False) -> None:
+        """`pipeline`: an SDXL inpainting pipeline with the adapter loaded, and a ControlNet for InstantID.
+
+        Its UNet keeps the pictures it draws, but is no longer one that diffusers' own pipelines can use.
+        """
+        from identity_networks import prepare_networks
+
+        super().__init__(pipeline)
+        self.kind = kind
+        if pipeline.vae.config.force_upcast and self.dtype == "float16":
+            pipeline.vae.float()  # SDXL's own overflows in half precision
+        pipeline.vae.enable_slicing()
+        self._runs_on = str(pipeline._execution_device)
+        self._dtype = pipeline.unet.dtype  # looked up once: it is searched for among all layers
+        # What makes tokens of a person. The UNet would run it at each step.
+        self._resampler = pipeline.unet.encoder_hid_proj.image_projection_layers[0].to(self._runs_on)
+        pipeline.unet.encoder_hid_proj = None
+        self._adapters = prepare_networks(pipeline, compiled=compiled)
+
+    @classmethod
+    def load(cls, files: IdentityFiles, options: PipelineOptions) -> Self:
+        """From disk.
 
         Raises:
             ModelUnavailableError: PyTorch, a file or the GPU is missing, or a file is damaged.
         """
-        from identity_networks import prepare_networks
-
-        pipeline, self._resampler = _load(files, options)
-        super().__init__(pipeline)
-        self.kind = files.kind
-        self._adapters = prepare_networks(pipeline, compiled=options.compile)
-        self._runs_on = str(pipeline._execution_device)
-        self._dtype = pipeline.unet.dtype  # looked up once: it is searched for among all layers
+        adapter = IPAdapterFiles(files.folder, "ip-adapter.bin", None)
+        components: dict[str, Any] = {}
+        pipeline_class = "StableDiffusionXLControlNetInpaintPipeline"
+        if files.kind == "ip-adapter":
+            adapter = IPAdapterFiles(files.folder, PLUS_FACE, PLUS_FACE_ENCODER)
+            pipeline_class = "StableDiffusionXLInpaintPipeline"
+        else:
+            components["controlnet"] = load_controlnet(files.folder / CONTROLNET, options)
+        base = replace(files.base, ip_adapter=adapter)
+        pipeline = load_pipeline(base, options, pipeline_class=pipeline_class, **components)
+        return cls(pipeline, files.kind, compiled=options.compile)
 
     def check(self, request: IdentityRequest) -> None:
         """See the base class; a request is made by `instant_id_styler`, from what was checked."""
@@ -278,28 +301,6 @@ class IdentityPipeline(FittingPipeline):
         pixels = (decoded.float() / 2 + 0.5).clamp(0, 1).mul(255).round().byte()
         self.pipeline.maybe_free_model_hooks()
         return list(pixels.permute(0, 2, 3, 1).cpu().numpy())
-
-
-def _load(files: IdentityFiles, options: PipelineOptions) -> tuple[Pipeline, Any]:
-    """The pipeline, and the resampler that makes tokens of a person, which the UNet would run at each step."""
-    adapter = IPAdapterFiles(files.folder, "ip-adapter.bin", None)
-    components: dict[str, Any] = {}
-    pipeline_class = "StableDiffusionXLControlNetInpaintPipeline"
-    if files.kind == "ip-adapter":
-        adapter = IPAdapterFiles(files.folder, PLUS_FACE, PLUS_FACE_ENCODER)
-        pipeline_class = "StableDiffusionXLInpaintPipeline"
-    else:
-        components["controlnet"] = load_controlnet(files.folder / CONTROLNET, options)
-    pipeline = load_pipeline(
-        replace(files.base, ip_adapter=adapter), options, pipeline_class=pipeline_class, **components
-    )
-    if pipeline.vae.config.force_upcast and str(pipeline.vae.dtype) == "torch.float16":
-        pipeline.vae.float()  # SDXL's own overflows in half precision
-    pipeline.vae.enable_slicing()
-    unet = pipeline.unet
-    resampler = unet.encoder_hid_proj.image_projection_layers[0].to(pipeline._execution_device)
-    unet.encoder_hid_proj = None
-    return pipeline, resampler
 
 
 def _scaled(pixels: RGBImage, device: str) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from face_landmarks import FaceLandmarks, FaceMesh
 from face_regions import Frame, longer_side
 from face_slots import FaceSlot
 from hands_in_front import HandsInFront
-from service.errors import InvalidValueError, NoFaceDetectedError, NoFaceSlotError
+from identity_diffusion import Kind
+from instant_id_styler import InstantIdStyler, Progress
+from service.errors import InvalidValueError, ModelUnavailableError, NoFaceDetectedError, NoFaceSlotError
 from skin_tone import exposure
 from utils import FloatArray, GrayImage, RGBImage, Stopwatch
 
@@ -24,6 +27,28 @@ __all__ = ["FaceSlot", "Identity", "PersonalizeOptions", "PersonalizedPage", "Pe
 
 _IDENTITY_PX = 1024
 _HEAD_MARGIN = 0.8  # of the face's size around it: room for hair
+
+
+Engine: TypeAlias = Literal["classic", "diffusion"]
+
+
+@dataclass(frozen=True, slots=True)
+class Diffusion:
+    """How a diffusion model drew a page.
+
+    Attributes:
+        identity: what showed it the child.
+        seed: of the picture that was kept, the one most like the child.
+        candidates: pictures that it was chosen from.
+        steps: that were run for each.
+    """
+
+    identity: Kind
+    prompt: str
+    negative_prompt: str
+    seed: int
+    candidates: int
+    steps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +63,29 @@ class PersonalizedPage:
     unavailable: dict[str, str]
     timings_ms: dict[str, float]
     faces_in_photo: int
-    engine: str = field(default="classic")
+    engine: Engine = "classic"
+    diffusion: Diffusion | None = None
 
 
 class Personalizer:
     """Puts a child's face on drawn pages. Thread-safe: all state of a call is its own."""
 
-    def __init__(self, *, detector: FaceDetector, landmarks: FaceLandmarks, threads: int = 2) -> None:
-        """`threads` help the callers' own: photo and page have nothing to do with each other until they meet."""
+    def __init__(
+        self,
+        *,
+        detector: FaceDetector,
+        landmarks: FaceLandmarks,
+        threads: int = 2,
+        diffusion: InstantIdStyler | None = None,
+    ) -> None:
+        """`threads` help the callers' own: photo and page have nothing to do with each other until they meet.
+
+        `diffusion` draws what is asked for with engine="diffusion".
+        """
         self._detector = detector
         self._landmarks = landmarks
         self._hands = HandsInFront()
+        self._diffusion = diffusion
         self.beside = ThreadPoolExecutor(threads, thread_name_prefix="beside")
         """For work beside the caller's. What runs there must not wait for more of it."""
 
@@ -100,10 +137,13 @@ class Personalizer:
         *,
         slot_index: int = 0,
         options: PersonalizeOptions,
+        engine: Engine = "classic",
+        progress: Progress = lambda done: None,  # noqa: ARG005
     ) -> PersonalizedPage:
-        """Draw the child into one slot of the page (HxWx3 RGB).
+        """Draw the child into one slot of the page (HxWx3 RGB). `progress` is told of what takes seconds: diffusion.
 
-        Raises NoFaceSlotError when `slots` is empty, InvalidValueError when `slot_index` names none of them.
+        Raises NoFaceSlotError when `slots` is empty, InvalidValueError when `slot_index` names none of them, and what
+        `InstantIdStyler.redraw` raises.
         """
         if not slots:
             raise NoFaceSlotError(
@@ -123,7 +163,10 @@ class Personalizer:
             beside=self.beside,
             watch=watch,
         )
-        drawn = drawing.draw()
+        drawn, diffusion = drawing.draw(), None
+        if engine == "diffusion":
+            with watch.stage("diffusion"):
+                drawn, diffusion = self._redrawn(identity, drawing, drawn, slot, options, progress)
         with watch.stage("quality"):
             quality, unavailable = self._quality(identity, drawn, slot)
         return PersonalizedPage(
@@ -135,6 +178,34 @@ class Personalizer:
             unavailable=unavailable,
             timings_ms={**identity.timings_ms, **watch.timings_ms},
             faces_in_photo=identity.faces_in_photo,
+            engine=engine,
+            diffusion=diffusion,
+        )
+
+    def _redrawn(
+        self,
+        identity: Identity,
+        drawing: FaceDrawing,
+        drawn: DrawnPage,
+        slot: FaceSlot,
+        options: PersonalizeOptions,
+        progress: Progress,
+    ) -> tuple[DrawnPage, Diffusion]:
+        """The page by diffusion, of several the one most like the child; without a recogniser only one is drawn."""
+        if self._diffusion is None:
+            raise ModelUnavailableError("No diffusion styler is set up.")
+        candidates = self._diffusion.options.candidates if identity.embedding is not None else 1
+        made = self._diffusion.redraw(identity, drawing, drawn, options, candidates=candidates, progress=progress)
+        best = 0
+        if len(made.pages) > 1:
+            best = int(np.argmax([self._similarity(identity, page, slot) for page in made.pages]))
+        return made.pages[best], Diffusion(
+            identity=made.kind,
+            prompt=made.prompt,
+            negative_prompt=made.negative_prompt,
+            seed=made.seeds[best],
+            candidates=len(made.pages),
+            steps=made.steps,
         )
 
     def _most_frontal(self, photo_rgb: RGBImage, faces: Sequence[Face]) -> FaceMesh | None:
@@ -164,9 +235,13 @@ class Personalizer:
         }
         if identity.embedding is None:
             return quality, {"identity_similarity": "No face recogniser is installed; see GET /models."}
-        embedding = self._detector.embed(drawn.image_rgb, slot.kps)
-        quality["identity_similarity"] = round(float(identity.embedding @ embedding), 4)
+        quality["identity_similarity"] = round(self._similarity(identity, drawn, slot), 4)
         return quality, {}
+
+    def _similarity(self, identity: Identity, drawn: DrawnPage, slot: FaceSlot) -> float:
+        """Cosine of the photo's embedding and the drawn face's."""
+        assert identity.embedding is not None
+        return float(identity.embedding @ self._detector.embed(drawn.image_rgb, slot.kps))
 
 
 def _frontal_size(mesh: FaceMesh) -> float:

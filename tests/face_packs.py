@@ -34,13 +34,20 @@ def load(model: Path | str, landmarks: FaceLandmarks, **changes: Any) -> FaceDet
     return load_face_detector(model=str(model), landmarks=landmarks, **(options | changes))
 
 
-def write_pack(folder: Path, *, detector: bool = True, recogniser: bool = True, genderage: bool = True) -> Path:
-    """A pack whose file names say nothing about what the files are."""
+def write_pack(
+    folder: Path,
+    *,
+    detector: bool = True,
+    recogniser: bool = True,
+    genderage: bool = True,
+    dimension: int = EMBEDDING_SIZE,
+) -> Path:
+    """A pack whose file names say nothing about what the files are; embeddings have `dimension` numbers."""
     folder.mkdir(parents=True)
     if detector:
         onnx.save(square_detector(), folder / "a.onnx")
     if recogniser:
-        onnx.save(colour_recogniser(), folder / "b.onnx")
+        onnx.save(colour_recogniser(dimension=dimension), folder / "b.onnx")
     if genderage:
         onnx.save(constant_genderage(age=31), folder / "c.onnx")
     return folder
@@ -99,16 +106,16 @@ def square_detector(*, side: int | None = None) -> onnx.ModelProto:
     return _model(nodes, [1, 3, side or "height", side or "width"], outputs)
 
 
-def colour_recogniser(*, batch: int | str = "batch") -> onnx.ModelProto:
+def colour_recogniser(*, batch: int | str = "batch", dimension: int = EMBEDDING_SIZE) -> onnx.ModelProto:
     """The embedding is a fixed linear function of the crop's mean colour."""
-    weights = np.random.default_rng(0).normal(size=(3, EMBEDDING_SIZE))
+    weights = np.random.default_rng(0).normal(size=(3, dimension))
     nodes = [
         helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
         helper.make_node("Flatten", ["mean"], ["colour"]),
         helper.make_node("Constant", [], ["weights"], value=_tensor(weights)),
         helper.make_node("MatMul", ["colour", "weights"], ["embedding"]),
     ]
-    output = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, EMBEDDING_SIZE])
+    output = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [batch, dimension])
     return _model(nodes, [batch, 3, 112, 112], [output])
 
 

@@ -74,12 +74,12 @@ def plus_face(diffusion_models: Path, sdxl: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def pipeline(sdxl: Path, instantid: Path) -> IdentityPipeline:
-    return IdentityPipeline(IdentityFiles("instantid", PipelineFiles(sdxl), instantid), CPU)
+    return IdentityPipeline.load(IdentityFiles("instantid", PipelineFiles(sdxl), instantid), CPU)
 
 
 @pytest.fixture(scope="module")
 def face_pipeline(sdxl: Path, plus_face: Path) -> IdentityPipeline:
-    return IdentityPipeline(IdentityFiles("ip-adapter", PipelineFiles(sdxl), plus_face), CPU)
+    return IdentityPipeline.load(IdentityFiles("ip-adapter", PipelineFiles(sdxl), plus_face), CPU)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -174,7 +174,7 @@ def test_the_picture_is_the_one_of_diffusers_loop_with_an_inpainting_unet(diffus
     folder = make_plus_face(diffusion_models / "plus-face-9", base)
     files = IdentityFiles("ip-adapter", PipelineFiles(base), folder)
     request = replace(REQUEST, keypoints=None, person=picture(3, 40))
-    assert difference(made(IdentityPipeline(files, CPU), request)[0], by_diffusers(base, folder, request)) <= 1
+    assert difference(made(IdentityPipeline.load(files, CPU), request)[0], by_diffusers(base, folder, request)) <= 1
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -264,7 +264,7 @@ def test_a_batch_gives_the_pictures_of_single_requests(pipeline: IdentityPipelin
 
 
 def test_channels_last_changes_no_picture(sdxl: Path, instantid: Path, pipeline: IdentityPipeline) -> None:
-    last = IdentityPipeline(IdentityFiles("instantid", PipelineFiles(sdxl), instantid), CPU)
+    last = IdentityPipeline.load(IdentityFiles("instantid", PipelineFiles(sdxl), instantid), CPU)
     for network in (last.pipeline.unet, last.pipeline.controlnet, last.pipeline.vae):
         network.to(memory_format=torch.channels_last)
     assert difference(made(last, REQUEST)[0], made(pipeline, REQUEST)[0]) <= 1
@@ -275,7 +275,9 @@ def test_compiled_blocks_change_no_picture_and_take_any_scale(
     sdxl: Path, instantid: Path, pipeline: IdentityPipeline
 ) -> None:
     torch._dynamo.reset()
-    compiled = IdentityPipeline(IdentityFiles("instantid", PipelineFiles(sdxl), instantid), replace(CPU, compile=True))
+    compiled = IdentityPipeline.load(
+        IdentityFiles("instantid", PipelineFiles(sdxl), instantid), replace(CPU, compile=True)
+    )
     assert difference(made(compiled, REQUEST)[0], made(pipeline, REQUEST)[0]) <= 1
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     weaker = replace(REQUEST, identity_scale=0.37)
@@ -370,7 +372,7 @@ def test_damaged_files_are_said_to_be(sdxl: Path, instantid: Path, tmp_path: Pat
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(file.read_bytes()[:100] if file.match(name) else file.read_bytes())
     with pytest.raises(ModelUnavailableError, match="damaged"):
-        IdentityPipeline(IdentityFiles("instantid", PipelineFiles(sdxl), tmp_path), CPU)
+        IdentityPipeline.load(IdentityFiles("instantid", PipelineFiles(sdxl), tmp_path), CPU)
 
 
 # ---- memory
@@ -380,7 +382,7 @@ def test_damaged_files_are_said_to_be(sdxl: Path, instantid: Path, tmp_path: Pat
 def test_where_memory_is_short_a_batch_is_halved_and_at_last_refused(
     sdxl: Path, instantid: Path, pipeline: IdentityPipeline, fits: int
 ) -> None:
-    small = IdentityPipeline(IdentityFiles("instantid", PipelineFiles(sdxl), instantid), CPU)
+    small = IdentityPipeline.load(IdentityFiles("instantid", PipelineFiles(sdxl), instantid), CPU)
     seen: list[int] = []
 
     def refuse(_: Any, arguments: Any) -> None:
