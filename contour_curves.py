@@ -33,7 +33,7 @@ _STEEPEST = 0.3  # cosine of tangent and chord: a piece that bends more is split
 # The integral of (x dy - y dx) / 2 along a cubic, by its control points.
 _GREEN = np.array([[0, 6, 3, 1], [-6, 0, 3, 3], [-3, -3, 0, 6], [-1, -3, -6, 0]]) / 20
 _FLATNESS = 0.1
-_FIRST_PIECE = 12  # points: longer stretches would be halved in any case
+_FIRST_PIECE = 14  # points: longer stretches would be halved in any case
 _ROUNDS = 12
 
 
@@ -237,10 +237,10 @@ def _fit_pieces(
     length = np.maximum(np.add.reduceat(steps, heads), 1e-9)
     t = (way - np.repeat(way[heads], counts)) / np.repeat(length, counts)
     start, stop = points[begin], points[end]
-    control = _least_squares(on, t, heads, counts, start, stop, leaving, arriving, length)
-    t = _nearer(on, t, control, counts)
-    control = _least_squares(on, t, heads, counts, start, stop, leaving, arriving, length)
-    distance = np.abs(_evaluate(control, t, counts)[0] - on)
+    control, offset = _least_squares(on, t, heads, counts, start, stop, leaving, arriving, length)
+    t = _nearer(t, offset, control, counts)
+    control, offset = _least_squares(on, t, heads, counts, start, stop, leaving, arriving, length)
+    distance = np.abs(offset)
     error = np.maximum.reduceat(distance, heads)
     at_worst = np.flatnonzero(distance == np.repeat(error, counts))
     worst = np.empty(len(begin), int)
@@ -258,8 +258,11 @@ def _least_squares(
     leaving: Complex,
     arriving: Complex,
     length: Reals,
-) -> Complex:
-    """Schneider's two unknowns of each piece: how far its inner control points lie along its end tangents."""
+) -> tuple[Complex, Complex]:
+    """Schneider's two unknowns of each piece: how far its inner control points lie along its end tangents.
+
+    Returns the control points, and the way from each of `on` to the curve at `t`.
+    """
     s = 1 - t
     b1, b2 = 3 * t * s * s, 3 * t * t * s
     towards_stop = b2 + t * t * t
@@ -276,22 +279,15 @@ def _least_squares(
     # Beyond these the curve would run back or loop: a third of the way, as on a straight line, serves then.
     wild = singular | (np.minimum(alpha, beta) < 0.05 * length) | (np.maximum(alpha, beta) > length)
     alpha[wild] = beta[wild] = length[wild] / 3
-    return np.stack([start, start + alpha * leaving, stop + beta * arriving, stop], axis=1)
+    out, back = alpha * leaving, beta * arriving
+    offset = b1 * np.repeat(out, counts) + b2 * np.repeat(back, counts) - rest
+    return np.stack([start, start + out, stop + back, stop], axis=1), offset
 
 
-def _evaluate(control: Complex, t: Reals, counts: AnyArray) -> tuple[Complex, Complex, Complex]:
-    """The curves at t, and their first and second derivatives."""
-    p0, p1, p2, p3 = control.T
-    c0, c1, c2, c3 = (
-        np.repeat(c, counts) for c in (p0, 3 * (p1 - p0), 3 * (p0 - 2 * p1 + p2), p3 - p0 + 3 * (p1 - p2))
-    )
-    return ((c3 * t + c2) * t + c1) * t + c0, (3 * c3 * t + 2 * c2) * t + c1, 6 * c3 * t + 2 * c2
-
-
-def _nearer(on: Complex, t: Reals, control: Complex, counts: AnyArray) -> Reals:
-    """One Newton step of each parameter towards the place of its curve that is nearest to its point."""
-    at, velocity, acceleration = _evaluate(control, t, counts)
-    offset = at - on
-    slope = (velocity * velocity.conj()).real + (offset * acceleration.conj()).real
-    step = (offset * velocity.conj()).real / np.where(np.abs(slope) > 1e-9, slope, 1.0)
+def _nearer(t: Reals, offset: Complex, control: Complex, counts: AnyArray) -> Reals:
+    """One Gauss-Newton step of each parameter to where its curve is nearest to its point, which lies `offset` away."""
+    s = 1 - t
+    first, middle, last = (np.repeat(side, counts) for side in 3 * np.diff(control).T)
+    velocity = first * (s * s) + middle * (2 * s * t) + last * (t * t)
+    step = (offset * velocity.conj()).real / np.maximum((velocity * velocity.conj()).real, 1e-9)
     return np.clip(t - np.clip(step, -0.1, 0.1), 0, 1)

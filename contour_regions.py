@@ -195,12 +195,10 @@ class _View:
             needed = {"reach": self.part_map is not None, "upper_lip": not self.shown("lips")}.get(name, True)
             if needed:
                 areas.append(zone)
-        borders = [] if self.part_map is None else shared_borders(self.part_map.parts)
-        if not borders or self.part_map is None:
+        if self.part_map is None:
             return list(shapely.boundary(areas))
-        numbers = np.repeat(np.arange(len(borders)), [len(border) for border in borders])
-        traced = shapely.linestrings(self.part_map.to_photo(np.concatenate(borders)), indices=numbers)
-        return [*shapely.boundary(areas), *traced]
+        points, line = shared_borders(self.part_map.parts)
+        return [*shapely.boundary(areas), *shapely.linestrings(self.part_map.to_photo(points), indices=line)]
 
     def members(self, places: Points) -> Flags:
         """(regions, cells): which cells belong to each region, by a point inside each cell."""
@@ -299,36 +297,31 @@ class _Drawing:
 def _draw(lines: Sequence[shapely.Geometry]) -> _Drawing:
     noded = shapely.line_merge(shapely.unary_union(lines))
     cells = shapely.orient_polygons(shapely.get_parts(shapely.polygonize([noded])))
-    points, number = shapely.get_coordinates(shapely.get_parts(noded), return_index=True)
-    last = np.append(np.flatnonzero(np.diff(number)), len(points) - 1)
+    arcs = shapely.get_parts(noded)
+    points = shapely.get_coordinates(arcs)
+    last = np.cumsum(shapely.get_num_coordinates(arcs)) - 1
     first = np.append(0, last[:-1] + 1)
     # A cell lies to the left of its rings: the first step of an arc tells the cell on its left, the last one reversed
     # the cell on its right.
     rings, cell_of_ring = shapely.get_rings(cells, return_index=True)
     vertices, ring = shapely.get_coordinates(rings, return_index=True)
-    inside_ring = ring[1:] == ring[:-1]
-    steps, cell = _step_keys(vertices[:-1], vertices[1:])[inside_ring], cell_of_ring[ring[:-1]][inside_ring]
-    order = np.argsort(steps)
-    steps, cell = steps[order], cell[order]
-
-    def cell_beside(start: AnyArray, following: AnyArray) -> AnyArray:
-        sought = _step_keys(points[start], points[following])
-        at = np.searchsorted(steps, sought).clip(0, len(steps) - 1)
-        return np.where(steps[at] == sought, cell[at], len(cells))
-
-    left, right = cell_beside(first, first + 1), cell_beside(last, last - 1)
-    lengths = np.append(0, np.hypot(*np.diff(points, axis=0).T))
-    lengths[first] = 0
-    lengths = np.add.reduceat(lengths, first)
+    sought = _step_keys(points[np.append(first, last)], points[np.append(first + 1, last - 1)])
+    order = np.argsort(sought)
+    steps = _step_keys(vertices[:-1], vertices[1:])
+    at = np.searchsorted(sought, steps, sorter=order).clip(max=len(order) - 1)
+    found = np.flatnonzero((sought[order[at]] == steps) & (ring[1:] == ring[:-1]))
+    beside = np.full(len(order), len(cells))
+    beside[order[at[found]]] = cell_of_ring[ring[found]]
+    left, right = beside.reshape(2, -1)
     start, stop = np.unique(points[np.append(first, last)] @ [1, 1j], return_inverse=True)[1].reshape(2, -1)
-    return _Drawing(cells, points, first, last, start, stop, left, right, lengths)
+    return _Drawing(cells, points, first, last, start, stop, left, right, shapely.length(arcs))
 
 
 def _step_keys(start: Points, end: Points) -> NDArray[np.uint64]:
     """(N,) a hash of each step between two points, of all bits: steps may be as short as rounding errors."""
-    columns = (*start.T, *end.T)
-    bits = ((column + 0.0).view(np.uint64) for column in columns)  # makes -0.0 a 0.0
-    return sum((each * factor for each, factor in zip(bits, _MIX, strict=True)), np.zeros(len(start), np.uint64))
+    bits = (np.column_stack([start, end]) + 0.0).view(np.uint64)  # makes -0.0 a 0.0
+    keys: NDArray[np.uint64] = bits @ _MIX
+    return keys
 
 
 def _absorb_slivers(drawing: _Drawing, members: Flags, least: float) -> None:

@@ -2,110 +2,116 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csgraph, csr_array
 
-from contour_geometry import Points, consecutive
+from contour_geometry import Points
 from service.errors import InvalidValueError
 from utils import AnyArray, GrayImage
+
+Complex: TypeAlias = NDArray[np.complex128]
 
 MOST_EDGES = 60_000
 """Pixel edges between parts: a face of 900 pixels has 7,000. More is noise, and would take seconds."""
 MOST_OF_A_SPECK = 16
 """Edges around a handful of pixels, which are no part of anything."""
 _PASSES = 4  # of a (1, 2, 1) / 4 filter along a border: a Gaussian of 1.4 edges evens out the pixels' stairs
-_WRAP = 2 * _PASSES  # points of a closed border that are repeated, so that its ends are evened out as well
 _STRIDE = 4  # every so many points are kept
 
 
-def shared_borders(parts: GrayImage) -> list[Points]:
-    """Lines (N, 2) between unlike values of `parts` (HxW uint8), in its pixels; closed ones end where they begin.
+def shared_borders(parts: GrayImage) -> tuple[Points, AnyArray]:
+    """Lines between unlike values of `parts` (HxW uint8): points (N, 2) in its pixels, and the number of each's line.
 
-    Lines end only where three values meet or at the picture's border, outside of which all is 0. They follow the edges
-    between pixels, smoothed along the line by about one pixel.
+    A border is one line for both its sides; a closed one ends where it begins. Lines end only where three values meet
+    or at the picture's border, outside of which all is 0. They follow the edges between pixels, smoothed along the line
+    by about one pixel. Specks have no line: they become what is around them, in `parts` as well.
 
     Raises:
         InvalidValueError: more edges than a face can have.
     """
     padded = cv2.copyMakeBorder(parts, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    first, last, corners = _edges(padded)
-    if len(first) > MOST_EDGES:
+    corners, middles = _edges(padded)
+    if len(middles) > MOST_EDGES:
         raise InvalidValueError(
             "segmentation_map: its classes are scattered over single pixels, as in noise or a JPEG. Send the parser's "
             "own map as a PNG."
         )
-    if len(first) == 0:
-        return []
-    lines, rings = _chains(first, last)
-    kept = []
-    for ring in rings:
-        if len(ring) > MOST_OF_A_SPECK:
-            kept.append(ring)
-        else:
-            _fill_speck(parts, corners[0][ring % len(first)])
-    return _smoothed(lines, kept, corners)
+    if len(middles) == 0:
+        return np.empty((0, 2)), np.empty(0, int)
+    edges, sizes, lines = _chains(corners)
+    first = np.cumsum(sizes) - sizes
+    is_speck = (sizes <= MOST_OF_A_SPECK) & (np.arange(len(sizes)) >= lines)
+    for begin, size in zip(first[is_speck].tolist(), sizes[is_speck].tolist(), strict=True):
+        _fill_speck(parts, _places(corners[0, edges[begin : begin + size]], padded))
+    ends = corners[[[0], [1]], edges[[first[:lines], first[:lines] + sizes[:lines] - 1]]]
+    return _smoothed(middles[edges[np.repeat(~is_speck, sizes)]], sizes[~is_speck], _places(ends, padded))
 
 
-def _edges(padded: GrayImage) -> tuple[AnyArray, AnyArray, Points]:
-    """Edges between unlike pixels: the corners (N,) where each begins and ends, and their places (2, N, 2).
+def _edges(padded: GrayImage) -> tuple[AnyArray, Complex]:
+    """Edges between unlike pixels: the corners (2, N) where each begins and ends, and their middles (N,).
 
-    `padded` has a border of one pixel. The corner at a pixel's upper left has that pixel's index. Where two values meet
-    as on a chessboard, one of them is taken as connected: the edges from above and from the left end in a corner of
-    their own, with a number beyond the pixels'.
+    The greater value lies on their left, so that the edges of a border follow one another. `padded` has a border of one
+    pixel. The corner at a pixel's upper left has that pixel's index. Where two values meet as on a chessboard, one of
+    them is taken as connected: the edges above and to the left end in a corner of their own, with a number beyond the
+    pixels'.
     """
-    size, width = padded.size, padded.shape[1]
-    rows, columns = np.divmod(np.flatnonzero(padded[:, 1:] != padded[:, :-1]), width - 1)
-    tops = rows * width + columns + 1
-    lefts = np.flatnonzero(padded[1:] != padded[:-1]) + width
-    first, last = np.concatenate([tops, lefts]), np.concatenate([tops + width, lefts + 1])
-    flat = padded.ravel()
-    here = last.clip(width + 1, size - 1)
+    flat, width = padded.ravel(), padded.shape[1]
+    down = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    right = np.flatnonzero(flat[width:] != flat[:-width]) + width
+    corners = np.stack([np.append(down, right), np.append(down + width, right + 1)])
+    middles = _places(corners[0], padded)
+    middles[: len(down)] += 0.5j
+    middles[len(down) :] += 0.5
+    here = corners[1].clip(width + 1, padded.size - 1)
     north_west, north, west = (flat[here - offset] for offset in (width + 1, width, 1))
-    chessboard = (north_west == flat[here]) & (north == west) & (north != flat[here])
-    rows, columns = np.divmod(np.stack([first, last]), width)
-    last[chessboard] = size + np.unique(last[chessboard], return_inverse=True)[1]
-    return first, last, np.stack([columns, rows], axis=-1) - 1.0
+    corners[1, (north_west == flat[here]) & (north == west) & (north != flat[here])] += padded.size
+    backwards = np.append(flat[down] < flat[down - 1], flat[right] > flat[right - width])
+    return np.where(backwards, corners[::-1], corners), middles
 
 
-def _chains(first: AnyArray, last: AnyArray) -> tuple[list[AnyArray], list[AnyArray]]:
-    """The edges joined to lines, which end where more than two meet, and to rings.
+def _places(corners: AnyArray, padded: GrayImage) -> Complex:
+    """Where corners lie, as x + iy in pixels of the map without its border."""
+    rows, columns = np.divmod(corners % padded.size, padded.shape[1])
+    return (columns - 1) + 1j * (rows - 1)
 
-    Each is an array of edges in order; n + number is an edge that is passed from its last corner to its first.
+
+def _chains(corners: AnyArray) -> tuple[AnyArray, AnyArray, int]:
+    """The edges in the order of chains: their numbers, the length of each chain, and how many chains are lines.
+
+    Lines, which end where more than two edges meet, come first; the others are rings. corners: (2, N) where each edge
+    begins and ends.
     """
-    n = len(first)
-    corners, edges = np.concatenate([first, last]), np.tile(np.arange(n), 2)
+    n = corners.shape[1]
     # Numbers from 0 for the corners that occur: the largest is the number of a pixel.
-    number = np.empty(corners.max() + 1, np.intp)
-    number[corners] = np.arange(2 * n)
-    corners = number[corners]
-    degree, pair = np.bincount(corners, minlength=2 * n), np.bincount(corners, edges, minlength=2 * n)
-    ends = np.roll(corners, n)  # where each direction of an edge leads
-    is_node = degree > 2
-    partner = np.where(is_node[ends], 0, pair[ends].astype(np.intp) - edges)
-    following = np.where(is_node[ends], -1, partner + n * (corners[partner] != ends))
-    step = following.tolist()  # a loop over some thousand edges: a list is several times faster than an array
-    pending = np.ones(n, bool)
-
-    def follow(start: int) -> AnyArray:
-        chain, edge = [start], step[start]
-        while edge >= 0 and edge != start:
-            chain.append(edge)
-            edge = step[edge]
-        found = np.array(chain)
-        pending[found % n] = False
-        return found
-
-    starts = np.flatnonzero(is_node[corners]).tolist()  # first -> last leaves from a corner's `first`
-    lines = [follow(edge) for edge in starts if pending[edge % n]]
-    rings = []
-    while pending.any():
-        rings.append(follow(int(pending.argmax())))
-    return lines, rings
+    number = np.empty(corners.max() + 1, np.int32)
+    number[corners.ravel()] = np.arange(2 * n)
+    first, last = number[corners]
+    is_node = np.bincount(np.append(first, last), minlength=2 * n) > 2
+    leaving = np.empty(2 * n, np.int32)
+    leaving[first] = np.arange(n)
+    following = np.where(is_node[last], -1, leaving[last])
+    # A depth-first walk in compiled code. A ladder of nodes beside the edges leads it to where lines start, and then to
+    # every edge: those that it has not passed yet begin a ring.
+    lines = np.flatnonzero(is_node[first])
+    starts = np.append(lines, np.arange(n))
+    rungs = np.stack([starts, n + 1 + np.arange(len(starts))], axis=1).ravel()[:-1]
+    steps = np.append(following[following >= 0], rungs).astype(np.int32)
+    bounds = np.cumsum(np.concatenate([[0], following >= 0, np.full(len(starts), 2)]), dtype=np.int32)
+    bounds[-1] -= 1
+    graph = csr_array((np.ones(len(steps)), steps, bounds), (len(bounds) - 1, len(bounds) - 1))
+    order, before = csgraph.depth_first_order(graph, n)
+    edges = order[order < n]
+    begins = np.flatnonzero(before[edges] >= n)
+    return edges, np.diff(begins, append=n), len(lines)
 
 
-def _fill_speck(parts: GrayImage, ring: Points) -> None:
+def _fill_speck(parts: GrayImage, corners: Complex) -> None:
     """Gives the few pixels inside a ring of corners the value around them."""
-    columns, rows = ring.astype(int).T
+    columns, rows = corners.real.astype(int), corners.imag.astype(int)
     top = int(np.lexsort((columns, rows))[0])
     inner = parts[rows[top], columns[top]]
     around = parts[rows[top] - 1, columns[top]] if rows[top] else np.uint8(0)
@@ -113,28 +119,31 @@ def _fill_speck(parts: GrayImage, ring: Points) -> None:
     box[box == inner] = around
 
 
-def _smoothed(lines: list[AnyArray], rings: list[AnyArray], corners: Points) -> list[Points]:
-    """Chains of edges as thinned lines through their middles, with the pixels' stairs evened out.
+def _smoothed(middles: Complex, sizes: AnyArray, ends: Complex) -> tuple[Points, AnyArray]:
+    """Chains as thinned lines through the middles of their edges, without the pixels' stairs; and each point's chain.
 
-    corners: (2, n, 2) where each edge begins and ends.
+    middles: (N,) chain after chain. sizes: of the chains. ends: (2, L) of the first L chains; the others are rings.
     """
-    middles = np.tile(corners.mean(axis=0), (2, 1))
-    froms = np.concatenate(corners)
-    tos = np.concatenate(corners[::-1])
-    pieces = [np.concatenate([froms[line[:1]], middles[line], tos[line[-1:]]]) for line in lines]
-    pieces += [middles[ring.take(np.arange(-_WRAP, len(ring) + _WRAP), mode="wrap")] for ring in rings]
-    if not pieces:
-        return []
-    ends = np.cumsum([len(piece) for piece in pieces])
-    smooth = np.concatenate(pieces)
-    fixed = np.concatenate([[0], ends[:-1], ends - 1])
-    held = smooth[fixed]
+    # Each chain has a point more at both ends. Those of lines stay, those of rings continue them.
+    lines = ends.shape[1]
+    last = np.cumsum(sizes + 2) - 1
+    first = last - sizes - 1
+    chain = np.repeat(np.arange(len(sizes)), sizes + 2)
+    at = np.arange(len(chain))
+    points = np.empty(len(chain), complex)
+    is_outer = np.zeros(len(chain), bool)
+    is_outer[first] = is_outer[last] = True
+    points[~is_outer] = middles
+
+    def extend() -> None:
+        points[first], points[last] = points[last - 1], points[first + 1]
+        points[first[:lines]], points[last[:lines]] = ends
+
+    extend()
     for _ in range(_PASSES):
-        smooth[1:-1] = (smooth[:-2] + 2 * smooth[1:-1] + smooth[2:]) / 4
-        smooth[fixed] = held
-    pieces = consecutive(smooth, [len(piece) for piece in pieces])
-    thinned = [np.concatenate([piece[:-1:_STRIDE], piece[-1:]]) for piece in pieces[: len(lines)]]
-    for piece in pieces[len(lines) :]:
-        ring = piece[_WRAP:-_WRAP:_STRIDE]
-        thinned.append(np.concatenate([ring, ring[:1]]))
-    return thinned
+        points[1:-1] = (points[:-2] + 2 * points[1:-1] + points[2:]) / 4
+        extend()
+    begin = first + (np.arange(len(sizes)) >= lines)
+    kept = (at - begin[chain]) % _STRIDE == 0
+    kept[last] = True
+    return np.stack([points.real, points.imag], axis=1)[kept], chain[kept]
