@@ -66,5 +66,6 @@ async def edges_of_the_mesh() -> Response:
     return JSONResponse(sorted(mesh_edges()), headers=REVALIDATE)
 
 
-router.mount(f"{STUDIO_PATH}/examples/pages", StudioFiles(directory=EXAMPLES / "pages"))
+for folder in ("pages", "try-on"):
+    router.mount(f"{STUDIO_PATH}/examples/{folder}", StudioFiles(directory=EXAMPLES / folder))
 router.mount(STUDIO_PATH, StudioFiles(directory=PROJECT / "studio"))

@@ -5,6 +5,31 @@ import { button, copyButton, h, milliseconds } from "./elements.js";
 const KEPT = 60;
 const SECRET = new Set(["password", "refresh_token", "old_password", "new_password"]);
 
+/** A file as a `data:` URL in JSON. The curl line reads the file itself. */
+export class FileUrl {
+  #url;
+
+  constructor(name, type, url) {
+    this.name = name;
+    this.type = type;
+    this.#url = url;
+  }
+
+  static async of(file) {
+    const url = await new Promise((resolve, reject) => {
+      const reader = new FileReader();
+      reader.onload = () => resolve(reader.result);
+      reader.onerror = () => reject(reader.error);
+      reader.readAsDataURL(file);
+    });
+    return new FileUrl(file.name, file.type, url);
+  }
+
+  toJSON() {
+    return this.#url;
+  }
+}
+
 /** Secrets stay out: the token is a shell variable, a password three dots. */
 export function curlOf({ method, path, form, json, accept, stream, signedIn, saveAs }) {
   const parts = ["curl"];
@@ -19,12 +44,26 @@ export function curlOf({ method, path, form, json, accept, stream, signedIn, sav
     else parts.push(`-F ${quoted(`${name}=${value}`)}`);
   }
   if (json !== undefined) {
-    const body = JSON.stringify(json, (key, value) => (SECRET.has(key) ? "..." : value));
-    parts.push("-H 'Content-Type: application/json'", `-d ${quoted(body)}`);
+    parts.push("-H 'Content-Type: application/json'", bodyOf(json));
   }
-  parts.push(quoted(location.origin + path));
+  parts.splice(1, 0, quoted(location.origin + path));
   if (saveAs) parts.push(`-o ${quoted(saveAs)}`);
   return parts.join(" \\\n  ");
+}
+
+/** A body with files is a here-document, in which the shell puts them. */
+function bodyOf(json) {
+  const files = [];
+  const body = JSON.stringify(json, function hide(key, value) {
+    if (SECRET.has(key)) return "...";
+    if (!(this[key] instanceof FileUrl)) return value;
+    files.push(this[key]);
+    return `@file${files.length}@`;
+  });
+  if (!files.length) return `-d ${quoted(body)}`;
+  const escaped = body.replaceAll(/[\\$`]/g, "\\$&");
+  const text = files.reduce((each, file, index) => each.replace(`@file${index + 1}@`, () => `data:${file.type};base64,$(base64 < ${quoted(file.name)} | tr -d '\\n')`), escaped);
+  return `-d @- <<JSON\n${text}\nJSON`;
 }
 
 function quoted(text) {

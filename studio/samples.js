@@ -12,6 +12,15 @@ export function samplePhoto() {
   return file(`${FOLDER}/astronaut.png`, "astronaut.png");
 }
 
+/** A figure and a shirt, drawn by the service's own code. */
+export function samplePerson() {
+  return file(`${FOLDER}/try-on/person.png`, "person.png");
+}
+
+export function sampleGarment() {
+  return file(`${FOLDER}/try-on/shirt.png`, "shirt.png");
+}
+
 /** The pages: file name, title, address and face slots. */
 export async function samplePages() {
   const slots = await (await fetch(`${FOLDER}/pages/slots.json`)).json();
