@@ -107,7 +107,7 @@ function fill(tab) {
   place.mounted?.hidden?.();
   place.mounted = null;
   place.panel.replaceChildren(h("h2", { text: tab.heading }), h("p", { class: "lede", text: tab.lede }));
-  if (locked) place.panel.append(h("div", { class: "bench" }, h("div", { class: "card" }, signIn.form())));
+  if (locked) place.panel.append(h("div", { class: "card lone" }, signIn.form()));
   else if (missing) place.panel.append(notAvailable(missing));
   else {
     const content = h("div");
@@ -120,14 +120,10 @@ function fill(tab) {
 function notAvailable({ what, reason }) {
   return h(
     "div",
-    { class: "bench" },
-    h(
-      "div",
-      { class: "card stack" },
-      h("h3", { text: what }),
-      h("p", {}, prose(reason)),
-      h("div", { class: "row" }, button("See the models", () => show(models)), h("a", { class: "button plain", href: "/docs", text: "Read the documentation" })),
-    ),
+    { class: "card stack lone" },
+    h("h3", { text: what }),
+    h("p", {}, prose(reason)),
+    h("div", { class: "row" }, button("See the models", () => show(models)), h("a", { class: "button plain", href: "/docs", text: "Read the documentation" })),
   );
 }
 

@@ -32,7 +32,7 @@ export class FileUrl {
 
 /** Secrets stay out: the token is a shell variable, a password three dots. */
 export function curlOf({ method, path, form, json, accept, stream, signedIn, saveAs }) {
-  const parts = ["curl"];
+  const parts = [`curl ${quoted(location.origin + path)}`];
   const posts = form || json !== undefined;
   if (method !== (posts ? "POST" : "GET")) parts.push(`-X ${method}`);
   if (stream) parts.push("-N");
@@ -46,7 +46,6 @@ export function curlOf({ method, path, form, json, accept, stream, signedIn, sav
   if (json !== undefined) {
     parts.push("-H 'Content-Type: application/json'", bodyOf(json));
   }
-  parts.splice(1, 0, quoted(location.origin + path));
   if (saveAs) parts.push(`-o ${quoted(saveAs)}`);
   return parts.join(" \\\n  ");
 }
@@ -92,16 +91,16 @@ export class RequestLog {
     return entry;
   }
 
-  /** Show them all, or those whose path begins with one of `paths` first. */
+  /** Show them all: first what a tab asks for under `paths`, and of that first what had something done. */
   show(paths = []) {
-    const wanted = (entry) => paths.some((path) => entry.path.startsWith(path));
-    const entries = [...this.#entries.filter(wanted), ...this.#entries.filter((entry) => !wanted(entry))];
+    const rank = ({ path, method }) => (paths.some((each) => path.startsWith(each)) ? (method === "GET" || method === "DELETE" ? 1 : 0) : 2);
+    const entries = this.#entries.toSorted((a, b) => rank(a) - rank(b));
     this.#dialog.replaceChildren(
       h(
         "div",
         { class: "dialog-body" },
         h("div", { class: "card-head" }, h("h3", { id: "requests-title", text: "Requests, as curl" }), button("Close", () => this.#dialog.close())),
-        h("p", { class: "note", text: "What the Studio asked the service, newest first. Files are named as they were dropped; $TOKEN is your key or access token." }),
+        h("p", { class: "note", text: "What the Studio asked the service; this tab's work first. Files are named as they were dropped; $TOKEN is your key or access token." }),
         h("ol", { class: "requests" }, entries.map((entry) => this.#item(entry))),
       ),
     );
@@ -115,7 +114,7 @@ export class RequestLog {
       { class: "request" },
       h(
         "div",
-        { class: "row spread" },
+        { class: "request-head" },
         h(
           "span",
           { class: "row" },

@@ -445,6 +445,51 @@ def test_contours_over_the_photo_as_it_is(visit: Visit, portrait: Path) -> None:
     assert 170 < box < 190
 
 
+# --- Try-on and Generate ------------------------------------------------------------------------------------------
+
+
+def test_a_shirt_is_tried_on_stage_by_stage_and_kept_in_the_history(visit: Visit) -> None:
+    page = visit.open("try-on")
+    place = panel(page, "Try-on")
+    go = place.get_by_role("button", name="Try it on")
+    expect(go).to_be_disabled()
+    place.get_by_role("button", name="Use the drawn figure").click()
+    place.get_by_role("button", name="Use the drawn shirt").click()
+    go.click()
+    expect(place.get_by_role("list", name="Stages")).to_be_visible()
+    expect(place.get_by_role("slider", name="Before and after")).to_be_visible()
+    expect(place.get_by_text("Above the threshold")).to_be_visible()
+    expect(place.locator(".term")).to_have_count(9)
+    with page.expect_download() as saved:
+        place.get_by_role("button", name="Download", exact=True).click()
+    with Image.open(saved.value.path()) as picture:
+        assert picture.size == (1024, 1024)
+    check_accessible(page)
+    page.reload()
+    place.get_by_role("button", name=re.compile("^Try-on of")).first.click()
+    expect(place.get_by_role("img", name="With the garment")).to_be_visible()
+
+
+def test_a_person_who_cannot_be_dressed_is_told_why(visit: Visit, tmp_path: Path) -> None:
+    nobody = tmp_path / "nobody.png"
+    nobody.write_bytes(encoded(Image.new("RGB", (640, 800), "#dddddd")))
+    page = visit.open("try-on")
+    place = panel(page, "Try-on")
+    choose(place, "Drop a photo of a person", nobody)
+    place.get_by_role("button", name="Use the drawn shirt").click()
+    place.get_by_role("button", name="Try it on").click()
+    alert = place.get_by_role("alert")
+    expect(alert).to_contain_text(re.compile("SEGMENTATION_FAILED|POSE_FAILED"))
+    expect(alert).to_contain_text("Use a photo")
+
+
+def test_without_a_model_generate_says_what_is_missing(visit: Visit) -> None:
+    page = visit.open("generate")
+    expect(panel(page, "Generate")).to_contain_text("Pictures can't be generated here yet")
+    panel(page, "Generate").get_by_role("button", name="See the models").click()
+    expect(page.get_by_role("tab", name="Models")).to_have_attribute("aria-selected", "true")
+
+
 # --- Models and Activity ------------------------------------------------------------------------------------------
 
 

@@ -105,6 +105,7 @@ class Generate {
     const words = h("p", { class: "note", role: "status", text: "Waiting for its turn. The first picture loads the model." });
     const began = performance.now();
     const pictures = [];
+    this.#stage.scrollIntoView({ block: "nearest" });
     this.#go.disabled = true;
     this.#said.replaceChildren(h("section", { class: "card stack" }, bar, words, h("div", { class: "row" }, button("Cancel", () => this.#stop.abort()))));
     const on = (name, data) => {

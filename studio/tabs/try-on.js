@@ -115,6 +115,7 @@ class TryOn {
     this.#go.disabled = true;
     this.#stage.querySelector(".picture")?.classList.add("busy");
     this.#showStages(null, options.mode);
+    this.#stage.scrollIntoView({ block: "nearest" });
     try {
       const form = [["user_image", person], ["product_image", this.#garment], ...Object.entries(options)];
       const { job_id: id } = await this.#studio.api.json("/api/tryon/submit", { form });
