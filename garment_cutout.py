@@ -29,7 +29,7 @@ def cut_out(
     Raises:
         GarmentSegmentationError: the background is not plain, or too much or too little stands out from it.
     """
-    if alpha is not None and (alpha < 128).mean() > 0.02:
+    if alpha is not None and is_transparent(alpha):
         mask = np.where(alpha >= 128, 255, 0).astype(np.uint8)
     else:
         mask = _against_background(image_rgb, contrast)
@@ -51,6 +51,11 @@ def cut_out(
     window = (slice(y, y + height + 2 * margin), slice(x, x + width + 2 * margin))
     mask = np.ascontiguousarray(mask[window])
     return _without_rim(np.ascontiguousarray(image_rgb[window]), mask), mask
+
+
+def is_transparent(alpha: GrayImage | None) -> bool:
+    """Whether a picture's transparency says anything: many have an alpha channel that is opaque throughout."""
+    return alpha is not None and bool((alpha < 128).mean() > 0.02)
 
 
 def _against_background(image_rgb: RGBImage, contrast: float) -> GrayImage:

@@ -27,6 +27,7 @@ Side: TypeAlias = Literal["left", "right"]
 SIDES: tuple[Side, Side] = ("left", "right")
 
 _PARSE_SIDE = 384  # pixels of the longer side in which labels are found
+_GRABCUT_SIDE = 256
 _SEEN = 0.5  # visibility from which a point counts
 _SMALLEST_SHOULDERS = 40  # pixels
 _TURNED = 0.35  # shoulder width over trunk length
@@ -169,16 +170,19 @@ class PersonParts:
     skin_tone: FloatArray | None
 
 
-def silhouette(image_rgb: RGBImage, pose: BodyPose | None, masks: PersonMasks) -> tuple[BodyPose, FloatArray]:
-    """The one person's pose and soft mask.
+def silhouette(
+    image_rgb: RGBImage, pose: BodyPose | None, masks: PersonMasks, *, fine: PersonMasks | None = None
+) -> tuple[BodyPose, FloatArray]:
+    """The one person's pose and soft mask: the mean of the pose's and of `masks`, refined by colour; or `fine` alone,
+    where there is such a network.
 
     Raises:
         NoPersonError, SeveralPeopleError, SegmentationFailedError.
     """
     if pose is None:
         raise NoPersonError("Nobody was found in the photo. Use a photo of one person, standing, seen from the front.")
-    everyone = masks(image_rgb)
-    own = everyone if pose.mask is None else as_float((pose.mask + everyone) / 2)
+    everyone = masks(image_rgb) if fine is None else fine(image_rgb)
+    own = everyone if pose.mask is None or fine is not None else as_float((pose.mask + everyone) / 2)
     if pose.mask is not None:
         others = float(((everyone > 0.6) & (pose.mask < 0.2)).sum())
         if others > 0.25 * float((own > 0.5).sum()) or _far_apart(pose.boxes):
@@ -187,7 +191,24 @@ def silhouette(image_rgb: RGBImage, pose: BodyPose | None, masks: PersonMasks) -
         raise SegmentationFailedError(
             "The person can't be told from the background. Use a photo before a calmer background."
         )
-    return pose, own
+    return pose, own if fine is not None else _refined(image_rgb, own)
+
+
+def _refined(image_rgb: RGBImage, mask: FloatArray) -> FloatArray:
+    """A soft mask whose unsure pixels were decided by their colours and neighbours: Rother, Kolmogorov, Blake,
+    "GrabCut", 2004."""
+    scale = _GRABCUT_SIDE / max(mask.shape)
+    size = (max(8, round(mask.shape[1] * scale)), max(8, round(mask.shape[0] * scale)))
+    small = shrink(mask, size)
+    labels = np.select([small > 0.9, small > 0.5, small > 0.08], [cv2.GC_FGD, cv2.GC_PR_FGD, cv2.GC_PR_BGD], cv2.GC_BGD)
+    labels = labels.astype(np.uint8)
+    if not (labels & 1).any() or (labels & 1).all():  # foreground's labels are odd: colours of both are needed
+        return mask
+    cv2.setRNGSeed(0)  # its clusters start at random
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(shrink(image_rgb, size), labels, None, *models, 2, cv2.GC_INIT_WITH_MASK)
+    decided = blur(as_float(labels & 1), 0.6)
+    return as_float(cv2.resize(as_float(0.5 * decided + 0.5 * small), mask.shape[1::-1]))
 
 
 def _far_apart(boxes: FloatArray | None) -> bool:

@@ -16,10 +16,16 @@ import numpy as np
 from body_fit import Fit, fit
 from body_pose import BodyPose, Joint
 from garment_anchors import Garment, GarmentType, Part, measure
-from garment_cutout import cut_out
+from garment_cutout import cut_out, is_transparent
 from garment_warp import Layer, Net, paint, solve
 from person_parts import Body, PersonMasks, PersonParts, parse, silhouette
-from service.errors import CancelledError, PersonTooSmallError, WornGarmentError
+from service.errors import (
+    CancelledError,
+    GarmentSegmentationError,
+    PersonTooSmallError,
+    WarpFailedError,
+    WornGarmentError,
+)
 from tryon_composite import Composite, Look, compose
 from tryon_quality import Quality, assess
 from utils import AnyArray, FloatArray, GrayImage, RGBImage, as_float, shrink
@@ -71,14 +77,15 @@ class PoseFinder(Protocol):
 class TryOnEngines:
     """What the draft looks with.
 
-    person_mask gives HxW float32 0..1: `FaceLandmarks.person_mask`, or a rembg session's (u2net_human_seg) where its
-    weights are installed. garment_mask: the same for a garment (isnet-general-use, u2net_cloth_seg); None tells the
-    garment from its plain background.
+    person_mask gives HxW float32 0..1: `FaceLandmarks.person_mask`; it is refined by GrabCut. fine_person_mask and
+    garment_mask are rembg's networks (`mask_networks`), where their weights are installed: the first replaces
+    person_mask, the second finds a garment before a background that isn't plain.
     """
 
     poses: PoseFinder
     person_mask: PersonMasks
     garment_mask: PersonMasks | None = None
+    fine_person_mask: PersonMasks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +135,9 @@ _PLANS = (
     _Plan("a stiffer net and a closer fit", stiffness=0.15, looseness=0.92),
     _Plan("the garment cut out more strictly", contrast=7.0),
     _Plan("a softer net and a looser fit", stiffness=0.005, looseness=1.12),
+    _Plan("a stiffer net and a looser fit", stiffness=0.15, looseness=1.12),
 )
-MOST_RETRIES = len(_PLANS) - 1
+MOST_RETRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +188,7 @@ def draft(
     photo = _working_copy(person_rgb, options.work_image_size)
     product, product_alpha = _product(garment_rgb, garment_alpha, max(1024, *photo.shape))
     enter("segmentation")
-    pose, person_mask = silhouette(photo, engines.poses.find(photo), engines.person_mask)
+    pose, person_mask = silhouette(photo, engines.poses.find(photo), engines.person_mask, fine=engines.fine_person_mask)
     enter("pose")
     body = Body.of(pose)
     person = _Person(photo, body, parse(photo, body, person_mask))
@@ -189,16 +197,22 @@ def draft(
     garment = _prepare(product, product_alpha, options, engines, _PLANS[0])
     best: _Result | None = None
     attempts: list[Attempt] = []
-    for plan in _PLANS[: 1 + options.max_retries]:
-        if plan.contrast is not None:
-            garment = _prepare(product, product_alpha, options, engines, plan)
+    # A stricter cut changes nothing where the product photo brings its own transparency.
+    plans = [plan for plan in _PLANS if plan.contrast is None or not is_transparent(product_alpha)]
+    for plan in plans[: 1 + options.max_retries]:
         enter("alignment")
-        nets, layers, target, composite = _align(person, garment, plan, options)
+        try:
+            own = garment if plan.contrast is None else _prepare(product, None, options, engines, plan)
+            nets, layers, target, composite = _align(person, own, plan, options)
+        except (GarmentSegmentationError, WarpFailedError):
+            if best is None:
+                raise
+            continue  # a draft is there already; this change makes none
         enter("quality")
-        quality = assess(photo, body, person.parts, garment, target, nets, layers, composite)
+        quality = assess(photo, body, person.parts, own, target, nets, layers, composite)
         attempts.append(Attempt(plan.change, quality))
         if best is None or quality.score > best.quality.score:
-            best = _Result(garment, target, nets, layers, composite, quality)
+            best = _Result(own, target, nets, layers, composite, quality)
         if best.quality.score >= options.quality_threshold:
             break
     assert best is not None
@@ -239,10 +253,11 @@ def _product(garment_rgb: RGBImage, alpha: GrayImage | None, longest: int) -> tu
 def _prepare(
     product: RGBImage, alpha: GrayImage | None, options: TryOnOptions, engines: TryOnEngines, plan: _Plan
 ) -> Garment:
-    if alpha is None and engines.garment_mask is not None:
+    if plan.contrast is not None:
+        return measure(*cut_out(product, contrast=plan.contrast), options.garment_type)
+    if not is_transparent(alpha) and engines.garment_mask is not None:
         alpha = np.where(engines.garment_mask(product) > 0.5, 255, 0).astype(np.uint8)
-    rgb, mask = cut_out(product, alpha) if plan.contrast is None else cut_out(product, alpha, contrast=plan.contrast)
-    return measure(rgb, mask, options.garment_type)
+    return measure(*cut_out(product, alpha), options.garment_type)
 
 
 def _refuse_worn(product: RGBImage, poses: PoseFinder) -> None:
