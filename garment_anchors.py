@@ -59,6 +59,7 @@ class Garment:
     anchors: (x, y) by name. Tops and dresses have neck_left/right, outline_SHARE_left/right (on the upper
     outline, from neck to shoulder), shoulder_left/right, armpit_left/right, hem_left/right;
     skirts and trousers have waist_left/right, hem_left/right, and trousers have crotch.
+    looks_like: what its outline alone says.
     limbs: sleeves or legs, empty for sleeveless garments and skirts.
     inside: HxW uint8, 255 where the garment's inner back is seen through the neck opening.
     """
@@ -67,6 +68,7 @@ class Garment:
     alpha: GrayImage
     garment_type: GarmentType
     kind: Kind
+    looks_like: Kind
     anchors: dict[str, FloatArray]
     limbs: dict[Part, Limb]
     parts: dict[Part, GrayImage]
@@ -87,7 +89,8 @@ def measure(rgb: RGBImage, alpha: GrayImage, garment_type: GarmentType) -> Garme
     size = (round(alpha.shape[1] * scale), round(alpha.shape[0] * scale))
     mask = np.where(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) >= 128, 255, 0).astype(np.uint8)
     shape = _Outline(mask)
-    found = _recognise(shape) if garment_type == "auto" else garment_type
+    seen = _recognise(shape)
+    found = seen if garment_type == "auto" else garment_type
     kind = KINDS.get(found, "top")
     if kind == "legs":
         anchors, limbs, parts = _measure_legs(shape)
@@ -95,6 +98,11 @@ def measure(rgb: RGBImage, alpha: GrayImage, garment_type: GarmentType) -> Garme
         anchors, limbs, parts = _measure_skirt(shape)
     else:
         anchors, limbs, parts = _measure_top(shape)
+        if garment_type == "longsleeve" and not limbs:
+            raise GarmentSegmentationError(
+                "No sleeves can be told from the garment's trunk. Use a photo from the front with a gap between trunk "
+                "and sleeves, or set garment_type to tshirt if it has none."
+            )
         if garment_type == "auto" and found == "tshirt" and limbs and _sleeve_share(anchors, limbs) > _LONG_SLEEVE:
             found = "longsleeve"
     small_rgb = shrink(rgb, size)
@@ -105,6 +113,7 @@ def measure(rgb: RGBImage, alpha: GrayImage, garment_type: GarmentType) -> Garme
         alpha=alpha,
         garment_type=found,
         kind=kind,
+        looks_like=KINDS.get(seen, "top"),
         anchors={name: as_float(point / scale) for name, point in anchors.items()},
         limbs={
             part: replace(limb, axis=as_float(limb.axis / scale), widths=as_float(limb.widths / scale))
@@ -229,6 +238,11 @@ _Measures: TypeAlias = tuple[dict[str, FloatArray], dict[Part, Limb], dict[Part,
 def _measure_top(shape: _Outline) -> _Measures:
     top, armpits = shape.top(), shape.armpits()
     anchors: dict[str, FloatArray] = {}
+    if len(armpits) == 1:
+        raise GarmentSegmentationError(
+            "Only one sleeve can be told from the garment's trunk. Use a photo of the whole garment, straight from the "
+            "front, with a gap between trunk and sleeves."
+        )
     sleeved = len(armpits) == 2
     if not sleeved:
         armpits = _sleeveless_armpits(shape)

@@ -13,9 +13,9 @@ import numpy as np
 
 from body_fit import Fit
 from face_geometry import grow
-from garment_anchors import Garment, Part
+from garment_anchors import Garment, Kind, Part
 from garment_warp import Layer, Net, united
-from person_parts import Body, PersonParts
+from person_parts import SIDES, Body, PersonParts
 from tryon_composite import Composite
 from utils import FloatArray, GrayImage, RGBImage, as_float, shrink
 
@@ -46,18 +46,28 @@ TERMS: dict[str, Term] = {
     "fold": Term(0.01, 0.10, 0.15, gate=True),
     "rough": Term(1.06, 1.30, 0.05),
     "residue": Term(0.02, 0.15, 0.10),
-    "invented": Term(0.10, 0.80, 0.05),
-    "aspect": Term(0.12, 0.50, 0.10),
+    "invented": Term(0.10, 1.00, 0.10, gate=True),
+    "aspect": Term(0.12, 0.50, 0.05),
+    "lopsided": Term(0.10, 0.35, 0.05, gate=True),
+    "square": Term(0.00, 0.04, 0.05, gate=True),
+    "mistaken": Term(0.00, 1.00, 0.00, gate=True),
 }
 """cover: share of the trunk (or seat) that the garment should cover and does not.
-spill: share of the warped garment that lies outside the person's silhouette.
+spill: share of the warped garment that lies outside the person's silhouette; of a skirt, above the hips.
 sim: RMS distance, in shoulder widths, of the anchors from the best similarity transform: how bent the garment is.
 redet: mean distance, in shoulder widths, of the anchors' targets from the outline of the warped garment.
 fold: share of the garment that is turned over (Jacobian <= 0).
 rough: length of the warped outline over the length of its polygon (2 pixels tolerance at 512), over the garment's own.
 residue: share, of the trunk, of pixels that still look like the old garment beside the new one.
 invented: area that had to be painted (skin, background) over the old garment, over the trunk's.
-aspect: absolute logarithm of the stretch across over the stretch down."""
+aspect: absolute logarithm of the stretch across over the stretch down.
+lopsided: 1 - IoU of the product photo's outline with its mirror image: turned, cut off, or with one sleeve hidden.
+square: by how much a top's shoulders fall less than 0.06 of their width from the neck: no neckline is there, as in a
+garment that is upside down or is none for the trunk.
+mistaken: 1 where the outline looks like trousers, a skirt or a top and garment_type says another of these. No weight of
+its own: it only fails a draft."""
+
+_SHOULDER_FALL = 0.06
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,7 @@ def assess(
     folded = np.sum([net.folded() for net in nets.values()], axis=0)
     terms = {
         "cover": float(((trunk > 0) & (np.maximum(result.garment, result.front) < 0.5)).sum()) / area,
-        "spill": _spill(warped, parts.person, body.unit),
+        "spill": _spill(warped, parts.person, body, garment.kind),
         "sim": _similarity_residual(garment, anchors, body.unit),
         "redet": _outline_distance(warped, fit, body.unit),
         "fold": float(folded[0] / max(folded[1], 1e-6)),
@@ -96,15 +106,20 @@ def assess(
         "residue": _residue(photo, parts, garment, result, area),
         "invented": float(result.removed.sum()) / area,
         "aspect": _aspect(nets["body"]),
+        "lopsided": _lopsided(garment),
+        "square": _square(garment),
+        "mistaken": float(_family(garment.kind) != _family(garment.looks_like)),
     }
     return grade(terms)
 
 
 def grade(terms: dict[str, float]) -> Quality:
-    """The weighted score of measured terms."""
+    """Half the weighted mean of all terms' scores, and half that mean times the worst of them: one fault can't be made
+    up for by everything else."""
     scores = {name: TERMS[name].score(value) for name, value in terms.items()}
     failed = tuple(name for name in terms if TERMS[name].gate and scores[name] == 0)
-    total = sum(TERMS[name].weight * scores[name] for name in terms) / sum(TERMS[name].weight for name in terms)
+    mean = sum(TERMS[name].weight * scores[name] for name in terms) / sum(TERMS[name].weight for name in terms)
+    total = mean * (0.5 + 0.5 * min(scores.values()))
     rounded = {name: round(value, 4) for name, value in terms.items()}
     return Quality(
         round(min(total, _CAP) if failed else total, 4), rounded, {k: round(v, 4) for k, v in scores.items()}, failed
@@ -129,8 +144,10 @@ def _trunk(garment: Garment, fit: Fit, body: Body, shape: tuple[int, ...]) -> Gr
     return mask
 
 
-def _spill(warped: FloatArray, person: FloatArray, unit: float) -> float:
-    near = grow((person > 0.4).astype(np.uint8) * 255, 0.03 * unit)
+def _spill(warped: FloatArray, person: FloatArray, body: Body, kind: Kind) -> float:
+    near = grow((person > 0.4).astype(np.uint8) * 255, 0.03 * body.unit)
+    if kind in ("dress", "skirt"):  # which may flare below the hips
+        near[round(float(body.hips[:, 1].mean())) :] = 255
     return float(warped[near == 0].sum() / max(float(warped.sum()), 1.0))
 
 
@@ -195,6 +212,35 @@ def _residue(photo: RGBImage, parts: PersonParts, garment: Garment, result: Comp
     alike = np.linalg.norm(after - typical, axis=2) < 15
     same = np.linalg.norm(after - before, axis=2) < 6
     return float((beside & alike & same).sum() * _RESIDUE_STEP**2 / area)
+
+
+def _lopsided(garment: Garment) -> float:
+    """1 - the best IoU of a garment's outline with its mirror image, about axes near its anchors' middle."""
+    scale = 256 / max(garment.alpha.shape)
+    mask = shrink(garment.alpha, (round(garment.alpha.shape[1] * scale), round(garment.alpha.shape[0] * scale))) > 127
+    ends = ("armpit", "neck") if garment.kind in ("top", "dress") else ("waist",)
+    middle = scale * float(np.mean([garment.at(f"{end}_{side}")[0] for end in ends for side in SIDES]))
+    columns = np.arange(mask.shape[1])
+    best = 0.0
+    for axis in middle + np.linspace(-0.03, 0.03, 7) * mask.shape[1]:
+        mirrored = np.round(2 * axis - columns).astype(int)
+        inside = (mirrored >= 0) & (mirrored < mask.shape[1])
+        other = mask[:, np.clip(mirrored, 0, mask.shape[1] - 1)] & inside
+        best = max(best, float((mask & other).sum() / max((mask | other).sum(), 1)))
+    return 1 - best
+
+
+def _family(kind: Kind) -> str:
+    """Long tops and short dresses look alike."""
+    return "top" if kind == "dress" else kind
+
+
+def _square(garment: Garment) -> float:
+    if garment.kind not in ("top", "dress"):
+        return 0.0
+    width = float(np.linalg.norm(garment.at("shoulder_right") - garment.at("shoulder_left")))
+    fall = np.mean([garment.at(f"shoulder_{side}")[1] - garment.at(f"neck_{side}")[1] for side in SIDES])
+    return max(0.0, _SHOULDER_FALL - float(fall) / max(width, 1.0))
 
 
 def _aspect(net: Net) -> float:
