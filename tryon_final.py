@@ -7,12 +7,13 @@ or place: an answer that does is refused, and what is to be preserved is the pho
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
 
 from body_pose import BodyPose, Joint
-from face_landmarks import FaceBox, FaceLandmarks
+from face_landmarks import FaceBox, FaceMesh
 from person_parts import silhouette
 from service.errors import NoPersonError, SegmentationFailedError, SeveralPeopleError
 from tryon_pipeline import RealismLevel, TryOnDraft, TryOnEngines, TryOnOptions
@@ -35,7 +36,7 @@ _LEAST_FACE_LIKENESS = 0.6
 """Correlation of the two faces' brightness."""
 _FACE_SIZE = 64
 _MOST_BACKGROUND_CHANGE = 12.0
-"""Mean distance in Lab, blurred: the same place under another exposure stays below."""
+"""Mean distance in Lab, blurred and with the exposure corrected: JPEG, grain and a vignette stay far below."""
 _LEAST_GARMENT_CHANGE = 8.0
 """Distance in Lab by which old and new clothes must differ for the answer to tell which it shows."""
 _FACE_GROWTH = 1.12
@@ -53,6 +54,14 @@ _FREEDOM: dict[RealismLevel, str] = {
     4: "Light the garment as the photo is lit, and draw the folds and shadows that this pose gives it.",
     5: "Draw the garment as a camera would see it on this body: fabric, folds, thickness, light and contact shadows.",
 }
+
+
+class FaceFinder(Protocol):
+    """Whatever finds faces and their meshes: `FaceLandmarks`, or a test's own."""
+
+    def detect(self, image_rgb: RGBImage, /) -> list[FaceBox]:
+        """The largest first."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ class FinalPicture:
         made: TryOnDraft,
         options: TryOnOptions,
         engines: TryOnEngines,
-        landmarks: FaceLandmarks,
+        faces: FaceFinder,
     ) -> None:
         """Look at the photo, a HxWx3 uint8, and at the draft that was made of it.
 
@@ -85,7 +94,7 @@ class FinalPicture:
         self.images = (made.image_rgb, garment_rgb, person_rgb)
         self.prompt = _prompt(options, made)
         self._engines = engines
-        self._landmarks = landmarks
+        self._faces = faces
         self._options = options
         self._changed = made.changed
         self._photo = person_rgb
@@ -107,7 +116,7 @@ class FinalPicture:
     def restore(self, answer_rgb: RGBImage) -> RGBImage:
         """The answer in the photo's exposure, with the photo's own pixels where they are to be preserved."""
         keep = self._kept(answer_rgb)
-        answer = _exposed_as(answer_rgb, self._photo, keep)
+        answer = _exposed_as(answer_rgb, self._photo, keep >= 1)
         if not keep.any():
             return answer
         mixed = as_float(answer) + (as_float(self._photo) - as_float(answer)) * keep[..., None]
@@ -117,7 +126,7 @@ class FinalPicture:
     def _look(self, image_rgb: RGBImage) -> _Seen:
         small = _small(image_rgb)
         pose, mask = silhouette(small, self._engines.poses.find(small), self._engines.person_mask)
-        faces = [face for face in self._landmarks.detect(small) if face.mesh is not None]
+        faces = [face for face in self._faces.detect(small) if face.mesh is not None]
         return _Seen(small, pose, mask, faces[0] if faces else None)
 
     # Whether it is the same picture in other clothes
@@ -141,14 +150,16 @@ class FinalPicture:
         shift = float(np.sqrt((distance**2).sum(axis=1).mean())) / _eye_distance(ours)
         if shift > _MOST_FACE_SHIFT:
             return "the face is not where it is in the photo"
-        if _likeness(_face(self._seen, ours), _face(answer, ours)) < _LEAST_FACE_LIKENESS:
+        if _likeness((self._seen, ours.mesh), (answer, theirs.mesh)) < _LEAST_FACE_LIKENESS:
             return "it shows another face"
         return None
 
     def _colour_fault(self, answer: _Seen) -> str | None:
-        photo, draft, seen = (_blurred_lab(image) for image in (self._seen.rgb, self._draft, answer.rgb))
-        changed = shrink(self._changed, (photo.shape[1], photo.shape[0])) > 0
+        height, width = self._seen.rgb.shape[:2]
+        changed = shrink(self._changed, (width, height)) > 0
         background = (np.maximum(self._seen.mask, answer.mask) < 0.1) & ~changed
+        exposed = _exposed_as(answer.rgb, self._seen.rgb, background)
+        photo, draft, seen = (_blurred_lab(image) for image in (self._seen.rgb, self._draft, exposed))
         if background.any() and float(_difference(photo, seen)[background].mean()) > _MOST_BACKGROUND_CHANGE:
             return "its background is not the photo's"
         new = changed & (_difference(photo, draft) > _LEAST_GARMENT_CHANGE)
@@ -204,18 +215,24 @@ def _eye_distance(face: FaceBox) -> float:
     return max(1.0, float(np.linalg.norm(face.kps[1] - face.kps[0])))
 
 
-def _face(seen: _Seen, at: FaceBox) -> FloatArray:
-    """The brightness inside a face's box, at one size: both pictures are cut at the same place."""
-    x1, y1, x2, y2 = (round(float(v)) for v in at.bbox)
-    height, width = seen.rgb.shape[:2]
-    crop = seen.rgb[max(0, y1) : min(height, max(y2, y1 + 1)), max(0, x1) : min(width, max(x2, x1 + 1))]
-    gray = cv2.cvtColor(cv2.resize(crop, (_FACE_SIZE, _FACE_SIZE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-    return as_float(cv2.GaussianBlur(as_float(gray), (0, 0), 1.0))
-
-
-def _likeness(a: FloatArray, b: FloatArray) -> float:
+def _likeness(ours: tuple[_Seen, FaceMesh], theirs: tuple[_Seen, FaceMesh]) -> float:
+    """Correlation of the brightness inside two faces' outlines, each cut out by its own mesh."""
+    (first, inside), (second, _) = _face(*ours), _face(*theirs)
+    a, b = first[inside], second[inside]
     a, b = a - a.mean(), b - b.mean()
-    return float((a * b).sum() / max(float(np.sqrt((a**2).sum() * (b**2).sum())), 1e-6))
+    return float((a * b).sum()) / max(float(np.sqrt((a**2).sum() * (b**2).sum())), 1e-6)
+
+
+def _face(seen: _Seen, mesh: FaceMesh) -> tuple[FloatArray, AnyArray]:
+    """A face's brightness at one size, and where in that it is."""
+    points = mesh.points[:, :2]
+    low, high = np.floor(points.min(axis=0)), np.ceil(points.max(axis=0)) + 1
+    scale = _FACE_SIZE / (high - low)
+    gray = cv2.GaussianBlur(cv2.cvtColor(seen.rgb, cv2.COLOR_RGB2GRAY), (0, 0), max(0.5, 0.5 / float(scale.min())))
+    to_crop = np.array([[scale[0], 0, -low[0] * scale[0]], [0, scale[1], -low[1] * scale[1]]], np.float32)
+    crop = cv2.warpAffine(gray, to_crop, (_FACE_SIZE, _FACE_SIZE), borderMode=cv2.BORDER_REPLICATE)
+    hull = cv2.convexHull(np.round((points - low) * scale).astype(np.int32))
+    return as_float(crop), cv2.fillConvexPoly(np.zeros((_FACE_SIZE, _FACE_SIZE), np.uint8), hull, 1) > 0
 
 
 def _blurred_lab(image_rgb: RGBImage) -> FloatArray:
@@ -233,9 +250,8 @@ def _outside(inside: AnyArray, *, margin: float, feather: float) -> FloatArray:
     return as_float(np.clip((distance - margin) / max(feather, 1.0), 0, 1))
 
 
-def _exposed_as(answer_rgb: RGBImage, photo_rgb: RGBImage, keep: FloatArray) -> RGBImage:
-    """The answer with each channel's gain such that what both show is as bright in both."""
-    shared = keep >= 1
+def _exposed_as(answer_rgb: RGBImage, photo_rgb: RGBImage, shared: AnyArray) -> RGBImage:
+    """The answer with each channel's gain such that what both show (HxW bool) is as bright in both."""
     if shared.mean() < 0.02:
         return answer_rgb
     ours = photo_rgb[shared].mean(axis=0, dtype=np.float64)
