@@ -17,6 +17,7 @@ from typing import Annotated, Literal, NoReturn, Self
 from pydantic import AliasChoices, AnyHttpUrl, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from config_generation import GenerationSettings
 from service.version import NAME, VERSION
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -70,8 +71,8 @@ def _is_own_network(host: str) -> bool:
         return "." not in host
 
 
-class Settings(BaseSettings):
-    """The service's settings. Constructing it validates; `load_settings` does so for a process that is starting."""
+class ServiceSettings(BaseSettings):
+    """The settings that are not image generation's."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -477,6 +478,10 @@ class Settings(BaseSettings):
     def cores(self) -> int:
         """CPU cores for this one of `api_workers` processes."""
         return max(1, available_cores() // self.api_workers)
+
+
+class Settings(GenerationSettings, ServiceSettings):
+    """The service's settings. Constructing it validates; `load_settings` does so for a process that is starting."""
 
 
 def load_settings() -> Settings:

@@ -15,13 +15,24 @@ from utils import RGBImage
 
 logger = logging.getLogger(__name__)
 
-OnStep: TypeAlias = Callable[[int, int], None]
-"""Told the steps that are done, and their number. What it raises ends the batch."""
+Preview: TypeAlias = Callable[[], "list[tuple[Sample, RGBImage]]"]
+"""The pictures of a batch as far as they have come, HxWx3 uint8. Costs a decode."""
 Images: TypeAlias = list[RGBImage | None]
 """The pictures of a request, HxWx3 uint8; None where the model's own safety checker blocked one."""
 
 OUT_OF_MEMORY_RETRY_S = 30
 NO_MEMORY = "The GPU's memory does not hold this. Ask for a smaller picture, or again when less runs on the GPU."
+
+
+def nothing_to_see() -> list[tuple[Sample, RGBImage]]:
+    """The `Preview` of a pipeline that shows nothing on the way."""
+    return []
+
+
+class OnStep(Protocol):
+    """Told the steps that are done, their number, and how to look at the pictures. What it raises ends the batch."""
+
+    def __call__(self, done: int, of: int, preview: Preview = nothing_to_see, /) -> None: ...
 
 
 class BatchRequest(Protocol):
@@ -42,10 +53,11 @@ class BatchRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture of a request."""
+    """One picture of a request, and its place among them."""
 
     request: Any
     seed: int
+    index: int = 0
 
 
 class FittingPipeline(ABC):
@@ -81,7 +93,7 @@ class FittingPipeline(ABC):
         Raises:
             BusyError: the GPU's memory does not hold even one picture, with all networks offloaded.
         """
-        samples = [Sample(request, seed) for request in requests for seed in request.seeds]
+        samples = [Sample(request, seed, index) for request in requests for index, seed in enumerate(request.seeds)]
         made = iter(self._in_parts(samples, on_step))
         return [[next(made) for _ in request.seeds] for request in requests]
 
@@ -125,5 +137,7 @@ class FittingPipeline(ABC):
         self.offloaded = True
 
 
-def _step_of_part(on_step: OnStep, part: int, parts: int, done: int, of: int) -> None:
-    on_step(part * of + done, parts * of)
+def _step_of_part(
+    on_step: OnStep, part: int, parts: int, done: int, of: int, preview: Preview = nothing_to_see
+) -> None:
+    on_step(part * of + done, parts * of, preview)

@@ -15,10 +15,12 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal, TypeAlias
 
-from fitting_batches import BatchRequest, FittingPipeline, Images, OnStep
+from fitting_batches import BatchRequest, FittingPipeline, Images, Preview, nothing_to_see
 from service.errors import BusyError, ModelUnavailableError, ServiceError
+from utils import RGBImage
 
 logger = logging.getLogger(__name__)
 
@@ -34,14 +36,42 @@ class GenerationStoppedError(BaseException):
     """Nobody wants the batch any more. No Exception: no library on the way may take it for a failure of its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Told of a request's progress, in the generator's thread: what it is called with must be quick.
+
+    Attributes:
+        on_step: the steps that are done, and their number.
+        partial_images: how often on the way `on_partial` gets the pictures.
+        on_partial: which time it is from 0, the picture's place in the request, and the picture: HxWx3 uint8.
+    """
+
+    on_step: Callable[[int, int], None] = lambda done, of: None  # noqa: ARG005
+    partial_images: int = 0
+    on_partial: Callable[[int, int, RGBImage], None] = lambda time, index, image: None  # noqa: ARG005
+
+    def partial_at(self, done: int, of: int) -> int | None:
+        """Which of the partial pictures is due after so many steps; None where none is."""
+        steps = [of * time // (self.partial_images + 1) for time in range(1, self.partial_images + 1)]
+        return steps.index(done) if done in steps else None
+
+
 @dataclass(slots=True, eq=False)
 class Ticket:
     """A request that was taken. `future` has its pictures, or the `ServiceError` that it failed with."""
 
     request: BatchRequest
-    on_step: OnStep
+    watcher: Watcher
     future: Future[Images] = field(default_factory=Future)
-    begun: bool = False
+
+    def tell(self, done: int, of: int, preview: Preview) -> None:
+        """Pass a step on."""
+        self.watcher.on_step(done, of)
+        time = self.watcher.partial_at(done, of)
+        if time is not None:
+            for sample, image in preview():
+                if sample.request is self.request:
+                    self.watcher.on_partial(time, sample.index, image)
 
     def cancel(self) -> None:
         """Give it up: it leaves the queue, and a batch that nobody wants any more stops at its next step."""
@@ -99,8 +129,8 @@ class Generator:
         with self._changed:
             self._start()
 
-    def submit(self, request: BatchRequest, on_step: OnStep = lambda done, of: None) -> Ticket:  # noqa: ARG005
-        """Have it made. `on_step` is called in the generator's thread, and must be quick.
+    def submit(self, request: BatchRequest, watcher: Watcher | None = None) -> Ticket:
+        """Have it made.
 
         Raises:
             BusyError: `max_queue` requests wait already.
@@ -117,7 +147,7 @@ class Generator:
                     "The service generates as many pictures as it can. Try again shortly.",
                     retry_after_s=self._retry_after_s(),
                 )
-            ticket = Ticket(request, on_step)
+            ticket = Ticket(request, watcher or Watcher())
             self._waiting.append(ticket)
             ticket.future.add_done_callback(lambda _: self._forget(ticket))
             self._start()
@@ -200,16 +230,18 @@ class Generator:
     def _make(self, pipeline: FittingPipeline, tickets: list[Ticket]) -> None:
         began = time.monotonic()
 
-        def on_step(done: int, of: int) -> None:
+        def on_step(done: int, of: int, preview: Preview = nothing_to_see) -> None:
             if self._closing or not any(ticket.wanted for ticket in tickets):
                 raise GenerationStoppedError
+            once = cache(preview)
             for ticket in tickets:
                 if ticket.wanted:
-                    ticket.on_step(done, of)
+                    ticket.tell(done, of, once)
 
         try:
             made = pipeline.run([ticket.request for ticket in tickets], on_step)
         except GenerationStoppedError:
+            logger.info("Nobody waits for the batch any more: it was given up after %.1f s.", time.monotonic() - began)
             return
         except Exception as error:
             if not isinstance(error, ServiceError):

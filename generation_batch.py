@@ -159,7 +159,10 @@ class BatchPipeline(FittingPipeline):
         request = samples[0].request
 
         def step_ended(pipeline: Pipeline, step: int, _: object, tensors: dict[str, Any]) -> dict[str, Any]:
-            on_step(step + 1, getattr(pipeline, "num_timesteps", request.steps))
+            def preview() -> list[tuple[Sample, RGBImage]]:
+                return list(zip(samples, _decoded(pipeline, tensors["latents"]), strict=False))
+
+            on_step(step + 1, getattr(pipeline, "num_timesteps", request.steps), preview)
             return tensors
 
         arguments: dict[str, Any] = {
@@ -236,6 +239,24 @@ class BatchPipeline(FittingPipeline):
 
     def _parameters(self, task: Task) -> frozenset[str]:
         return frozenset(inspect.signature(type(self._pipeline_for(task)).__call__).parameters)
+
+
+def _decoded(pipeline: Pipeline, latents: Any) -> list[RGBImage]:
+    """Latents as pictures; none where a model packs them in a way of its own."""
+    import torch
+
+    vae = getattr(pipeline, "vae", None)
+    if latents.ndim != 4 or vae is None:
+        return []
+    overflows = vae.dtype == torch.float16 and vae.config.force_upcast
+    if overflows:  # SDXL's VAE in fp16 gives black, so its pipelines do the same
+        vae.to(torch.float32)
+    with torch.no_grad():
+        images = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype), return_dict=False)[0]
+    if overflows:
+        vae.to(torch.float16)
+    pixels = pipeline.image_processor.postprocess(images, output_type="np")
+    return list((pixels * 255).round().astype(np.uint8))
 
 
 def _tensor(values: RGBImage | GrayImage | None) -> Any:

@@ -16,7 +16,7 @@ from face_detector import Face, FaceDetector
 from face_drawing import DrawnPage, FaceDrawing, Identity, PersonalizeOptions
 from face_landmarks import five_points
 from face_points import square_crop
-from generation import Generator
+from generation import Generator, Watcher
 from head_canvas import NEGATIVE_PROMPT, HeadCanvas, Person, describe
 from identity_diffusion import FACE_DIMENSION, IdentityRequest, Kind
 from service.errors import ModelUnavailableError
@@ -139,7 +139,7 @@ class InstantIdStyler:
         def on_step(step: int, of: int) -> None:
             done[0] = step / of
 
-        ticket = self.worker.submit(request, on_step)
+        ticket = self.worker.submit(request, Watcher(on_step))
         try:
             while True:
                 try:

@@ -21,6 +21,7 @@ from routes import (
     faces,
     health,
     illustrations,
+    images,
     jobs,
     models,
     processing,
@@ -42,7 +43,7 @@ from service.tokens import access_tokens
 OPEN_ROUTERS = (health.router,)
 ROUTERS = (
     models.router, faces.router, face_recognition.router, contours.router, contour_jobs.router,
-    illustrations.router, tryon.router, jobs.router, auth.router, processing.router,
+    illustrations.router, images.router, tryon.router, jobs.router, auth.router, processing.router,
 )  # fmt: skip
 
 DESCRIPTION = """Puts a child into a page of a picture book, and finds faces.

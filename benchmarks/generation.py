@@ -238,7 +238,7 @@ def _name(what: str, n: int) -> str:
     return f"{what}, ours" if n == 1 else f"{what}, ours, {n} at once"
 
 
-def _nothing(done: int, of: int) -> None:
+def _nothing(*_: object) -> None:
     """No progress is wanted."""
 
 

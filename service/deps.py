@@ -5,8 +5,8 @@ All of them are coroutines, though none waits: FastAPI sends a plain function th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from typing import Annotated, Any, Protocol, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, Protocol, TypeAlias, cast
 from uuid import UUID
 
 from fastapi import Depends, Form, Header, Request
@@ -23,6 +23,7 @@ from service.contours import Contourer
 from service.errors import ForbiddenError, ModelUnavailableError, UnauthorizedError
 from service.fetch import Fetcher
 from service.illustrations import Illustrator
+from service.image_generation import ImageGeneration
 from service.image_model import ImageModel
 from service.inference_pool import ClientPool, InferencePool
 from service.jobs import Jobs
@@ -56,6 +57,8 @@ class Submit(Protocol):
     ) -> Awaitable[Job]: ...
 
 
+ClientGone: TypeAlias = Callable[[], Awaitable[None]]
+
 StateDep = Annotated[State, Depends(get_state)]
 
 
@@ -67,6 +70,16 @@ async def get_settings(state: StateDep) -> Settings:
 async def get_pool(state: StateDep, request: Request) -> ClientPool:
     """The inference pool, with this request's client to lose its place."""
     return state.pool.for_client(lambda: _disconnected(request.receive))
+
+
+async def get_client_gone(request: Request) -> ClientGone:
+    """What returns when the request's client has closed the connection."""
+    return lambda: _disconnected(request.receive)
+
+
+async def get_images(state: StateDep) -> ImageGeneration:
+    """Image generation."""
+    return state.images
 
 
 async def get_metrics(state: StateDep) -> Metrics:
@@ -257,6 +270,8 @@ async def _disconnected(receive: Receive) -> None:
 
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 Pool = Annotated[ClientPool, Depends(get_pool)]
+ClientGoneDep = Annotated[ClientGone, Depends(get_client_gone)]
+ImagesDep = Annotated[ImageGeneration, Depends(get_images)]
 MetricsDep = Annotated[Metrics, Depends(get_metrics)]
 AccountsDep = Annotated[Accounts, Depends(get_accounts)]
 PasswordPool = Annotated[InferencePool, Depends(get_password_pool)]

@@ -38,6 +38,7 @@ def engines_of(state: State) -> dict[str, EngineHealth]:
         "illustration_styler": EngineHealth("ready", "classic", "CPU"),
         "virtual_tryon": EngineHealth("ready", "classic draft on MediaPipe Pose", "XNNPACK CPU"),
         "image_model": _image_model(state),
+        "image_generation": _image_generation(state),
     }
 
 
@@ -48,6 +49,21 @@ def _expression_model(state: State) -> EngineHealth:
     return EngineHealth(
         "missing", None, None, f"Without the expression model four measures of the mesh stand in. {how}"
     )
+
+
+def _image_generation(state: State) -> EngineHealth:
+    """Ready before the model is loaded: the first request loads it."""
+    pipeline, (standing, reason) = state.images.generator.pipeline, state.images.generator.state
+    if pipeline is not None:
+        return EngineHealth(
+            "ready", f"{pipeline.name} {state.images.model_name}", f"{pipeline.device} {pipeline.dtype}"
+        )
+    missing = state.images.models.missing()
+    if missing is not None:
+        return EngineHealth("missing", None, None, missing)
+    if standing == "failing":
+        return EngineHealth("failing", state.images.model_name, None, reason)
+    return EngineHealth("ready", state.images.model_name, None, f"The model is {standing}: the first request loads it.")
 
 
 def _recognizer(state: State) -> EngineHealth:

@@ -261,6 +261,13 @@ class TryOnTimeoutError(ServiceError):
     status = 503
 
 
+class ContentBlockedError(ServiceError):
+    """The content filter keeps every picture of this request back."""
+
+    code = "CONTENT_BLOCKED"
+    status = 422
+
+
 class CancelledError(ServiceError):
     """The caller gave the work up."""
 

@@ -19,6 +19,7 @@ from config import Settings
 from service.auth import STATIC_PATH, STUDIO_PATH, ApiKeys, AuthMiddleware
 from service.error_handlers import ErrorEnvelopeMiddleware
 from service.metrics import Metrics
+from service.openai_errors import OpenAIErrorMiddleware
 from service.rate_limit import RateLimiter, RateLimitMiddleware, parse_limit
 from service.tokens import AccessTokens, user_of_key
 
@@ -78,6 +79,7 @@ def middleware_stack(
                 "RateLimit-Policy",
             ],
         ),
+        Middleware(OpenAIErrorMiddleware),
         Middleware(ErrorEnvelopeMiddleware, max_upload_mb=settings.max_upload_size),
         Middleware(
             AuthMiddleware,

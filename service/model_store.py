@@ -22,10 +22,13 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from service.errors import ModelDownloadError, NotFoundError
 from service.model_download import Progress, download, file_sha256, unpack_onnx
+
+if TYPE_CHECKING:
+    from service.hub_models import HubModels
 
 logger = logging.getLogger(__name__)
 
@@ -156,8 +159,12 @@ def identify(weights: Path) -> tuple[str, Profile | None]:
 class ModelStore:
     """MODELS_DIR and the manifest. Reading is safe from any thread; one process at a time installs a model."""
 
-    def __init__(self, models_dir: Path, *, profiles: Mapping[str, Profile] | None = None) -> None:
+    def __init__(
+        self, models_dir: Path, *, profiles: Mapping[str, Profile] | None = None, hub: HubModels | None = None
+    ) -> None:
+        """`hub` are the models that Hugging Face's libraries keep; they are listed beside the others."""
         self.models_dir = models_dir
+        self.hub = hub
         self.profiles = load_manifest() if profiles is None else profiles
 
     def find(self, profile: str) -> Path | None:
@@ -168,7 +175,7 @@ class ModelStore:
         """Every model that is known or found; reads no weights, so it costs nothing to ask."""
         found = [self._pack_status(profile.name, profile) for profile in self.profiles.values()]
         found += [self._pack_status(name, None) for name in self._other_packs()]
-        return [*found, *_embedded_status()]
+        return [*found, *(self.hub.status() if self.hub else ()), *_embedded_status()]
 
     def how_to_get(self, model: str) -> str:
         """The command that installs `model`."""
@@ -446,6 +453,8 @@ def _embedded_status() -> tuple[ModelStatus, ...]:
 def run_models_command(argv: Sequence[str], settings: Any) -> int:
     """`python main.py models ...`: the exit code of the command line in `service.models_command`."""
     # rich is needed by the command line only, not by the service.
+    from service.hub_models import HubModels
     from service.models_command import run
 
-    return run(argv, ModelStore(settings.models_dir), default_model=settings.face_model)
+    store = ModelStore(settings.models_dir, hub=HubModels(settings))
+    return run(argv, store, default_model=settings.face_model)

@@ -12,6 +12,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from service.errors import ServiceError
+from service.hub_models import PROFILE as GENERATION
+from service.hub_models import HubModels
 from service.model_store import FileCheck, ModelStatus, ModelStore
 
 OK, FAILED = 0, 1
@@ -24,6 +26,8 @@ def run(argv: Sequence[str], store: ModelStore, *, default_model: str, console: 
     try:
         if options.command == "list":
             return _list(store, console)
+        if options.command == "pull" and options.model == GENERATION and store.hub is not None:
+            return _pull_generation(store.hub, console)
         if options.command == "pull":
             return _pull(options.model, options.source, store, console)
         return _verify(options.model, store, console)
@@ -37,7 +41,9 @@ def _parser(default_model: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every model: installed or not, size, licence, how to get it")
     pull = commands.add_parser("pull", help="download, verify and install a model; continues a broken download")
-    pull.add_argument("model", nargs="?", default=default_model, help="a profile's name (default: %(default)s)")
+    pull.add_argument(
+        "model", nargs="?", default=default_model, help="a profile's name (default: %(default)s), or generation"
+    )
     pull.add_argument("--from", dest="source", type=Path, metavar="FOLDER_OR_ZIP", help="install without network")
     verify = commands.add_parser("verify", help="hash the installed files and compare")
     verify.add_argument("model", nargs="?", help="one model (default: all that are installed)")
@@ -83,6 +89,17 @@ def _pull(model: str, source: Path | None, store: ModelStore, console: Console) 
     return OK
 
 
+def _pull_generation(hub: HubModels, console: Console) -> int:
+    """What MODEL_PATH and IP_ADAPTER_PATH name; the Hub's library shows its own progress."""
+    for model in hub.pull():
+        console.print(f"{model} is fetched.", markup=False, soft_wrap=True)
+    if reason := hub.missing():
+        console.print(reason, style="red", markup=False, soft_wrap=True)
+        return FAILED
+    console.print("The models of image generation are installed. Restart the service to use them.", soft_wrap=True)
+    return OK
+
+
 def _verify(model: str | None, store: ModelStore, console: Console) -> int:
     names = [model] if model else [status.name for status in store.status() if _is_installed_pack(status)]
     if not names:
@@ -96,7 +113,7 @@ def _verify(model: str | None, store: ModelStore, console: Console) -> int:
 
 
 def _is_installed_pack(status: ModelStatus) -> bool:
-    return status.installed and status.kind != "embedded"
+    return status.installed and status.kind not in ("embedded", "image model", "image adapter")
 
 
 def _sentence(check: FileCheck) -> str:

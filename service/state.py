@@ -18,7 +18,7 @@ from face_detector import FaceDetector, load_face_detector
 from face_landmarks import FaceLandmarks
 from facial_expression import ExpressionModel, load_expression_model
 from personalizer import Personalizer
-from service import books, contour_jobs, tryon_jobs
+from service import books, contour_jobs, image_jobs, tryon_jobs
 from service.accounts import Accounts
 from service.auth import user_of
 from service.contours import Contourer
@@ -27,6 +27,7 @@ from service.engine_health import engines_of
 from service.errors import ServiceError, StorageRefusedError, StorageUnavailableError
 from service.fetch import Fetcher
 from service.illustrations import Illustrator
+from service.image_generation import ImageGeneration
 from service.image_model import ImageModel
 from service.inference_pool import InferencePool
 from service.job_runs import Handler
@@ -74,6 +75,7 @@ class State:
     expression_model: ExpressionModel | None
     personalizer: Personalizer
     image_model: ImageModel
+    images: ImageGeneration
     fetcher: Fetcher
     limiter: RateLimiter
     metrics: Metrics
@@ -143,6 +145,7 @@ async def open_state(
         _tell(state)
         if _wants_pack(state) and settings.auto_download_models:
             state.models.pull_in_background(settings.face_model)
+        state.images.start()
         metrics.on_work = state.processing.note
         background = [
             asyncio.create_task(_sweep_regularly(state)),
@@ -159,6 +162,7 @@ async def open_state(
                 with suppress(asyncio.CancelledError):
                     await task
             await state.image_model.close()
+            await asyncio.to_thread(state.images.close)
             await state.fetcher.close()
             await asyncio.to_thread(state.pool.close)
             await asyncio.to_thread(state.password_pool.close)
@@ -180,6 +184,7 @@ def _handlers(state: State) -> dict[str, Handler]:
     return {
         books.KIND: partial(books.make_book, illustrator=state.illustrator),
         contour_jobs.KIND: partial(contour_jobs.make_contours, contourer=state.contourer),
+        image_jobs.KIND: partial(image_jobs.make_images, generation=state.images),
         tryon_jobs.KIND: partial(tryon_jobs.make_tryon, tools=tryon_tools),
     }
 
@@ -198,7 +203,8 @@ async def _build(
     except ServiceError as error:
         raise StartError(f"The templates can't be listed: {error.message}") from error
     pool = InferencePool(max_workers=settings.max_workers, max_queue=settings.max_queue)
-    models = ModelStore(settings.models_dir)
+    images = ImageGeneration(settings, storage)
+    models = ModelStore(settings.models_dir, hub=images.models)
     return State(
         settings=settings,
         pool=pool,
@@ -213,6 +219,7 @@ async def _build(
         expression_model=expression_model,
         personalizer=Personalizer(detector=detector, landmarks=landmarks, threads=settings.max_workers),
         image_model=_image_model(settings, pool),
+        images=images,
         fetcher=Fetcher(
             max_bytes=settings.max_upload_bytes,
             timeout_s=settings.fetch_timeout,

@@ -35,7 +35,7 @@ ARTIFACTS = "_artifacts.zip"
 UPLOAD_SUFFIXES = ("jpg", "png", "webp")
 RESULT_ENDINGS = (
     "_personalized.png", "_personalized.jpg", "_personalized.webp", "_book.zip", "_book.pdf",
-    "_contours.svg", "_contours.png", "_contours.json",
+    "_contours.svg", "_contours.png", "_contours.json", "_images.json",
     "_tryon.png", "_tryon.jpg", "_tryon.webp",
 )  # fmt: skip
 TEMPLATE_IMAGE, PRIVATE_TEMPLATE_IMAGE, TEMPLATE_RECORD = "_template.png", "_private_template.png", "_template.json"

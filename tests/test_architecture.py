@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
-ASSEMBLY = {"main", "config"}
+ASSEMBLY = {"main", "config", "config_generation"}
 ENGINES = sorted(path for path in PROJECT.glob("*.py") if path.stem not in ASSEMBLY)
 ROUTES = sorted((PROJECT / "routes").glob("*.py"))
 SERVICE = sorted((PROJECT / "service").glob("*.py"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from diffusion_models import IPAdapterFiles, PipelineFiles, PipelineOptions, load_pipeline
-from fitting_batches import Images
-from generation import Generator
+from fitting_batches import Images, OnStep
+from generation import Generator, Watcher
 from generation_batch import BatchPipeline, ImageRequest
 from lora_adapters import Lora
 from service.errors import BusyError, InvalidValueError, ModelUnavailableError, NotFoundError
@@ -27,7 +27,7 @@ CPU = PipelineOptions(device="cpu")
 
 def made(pipeline: BatchPipeline, *requests: ImageRequest) -> list[RGBImage]:
     """Every picture of one batch."""
-    images = [image for each in pipeline.run(requests, lambda done, of: None) for image in each]  # noqa: ARG005
+    images = [image for each in pipeline.run(requests, lambda *_: None) for image in each]
     assert all(image is not None for image in images)
     return [image for image in images if image is not None]
 
@@ -197,7 +197,7 @@ def test_outside_the_mask_an_edit_changes_nothing(plain: BatchPipeline) -> None:
 
 def test_progress_counts_the_steps(plain: BatchPipeline) -> None:
     steps: list[tuple[int, int]] = []
-    plain.run([CAT], lambda done, of: steps.append((done, of)))
+    plain.run([CAT], lambda done, of, *_: steps.append((done, of)))
     assert steps == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -254,11 +254,11 @@ class Held:
         if request.prompt == "bad":
             raise InvalidValueError("prompt: bad")
 
-    def run(self, requests: list[ImageRequest], on_step: Callable[[int, int], None]) -> list[Images]:
+    def run(self, requests: list[ImageRequest], on_step: OnStep) -> list[Images]:
         self.batches.append([request.prompt for request in requests])
         self.begun.release()
         assert self.go.acquire(timeout=20)
-        on_step(1, 1)
+        on_step(1, 1, list)
         return [[np.zeros((1, 1, 3), np.uint8)] * request.n for request in requests]
 
 
@@ -344,11 +344,24 @@ def test_a_real_batch_stops_at_the_next_step_when_it_is_given_up(plain: BatchPip
         steps.append(done)
         ticket.cancel()
 
-    ticket = generator.submit(replace(CAT, steps=50), give_up)
+    ticket = generator.submit(replace(CAT, steps=50), Watcher(on_step=give_up))
     taken.set()
     assert len(generator.submit(CAT).future.result(60)) == 1
     assert steps == [1]
     generator.close()
+
+
+def test_pictures_can_be_seen_on_the_way(plain: BatchPipeline) -> None:
+    generator = Generator(lambda: plain, batch=4, max_queue=4)
+    seen: list[tuple[int, int, RGBImage]] = []
+    watcher = Watcher(partial_images=2, on_partial=lambda *partial: seen.append(partial))
+    images = generator.submit(replace(CAT, steps=6, n=2), watcher).future.result(60)
+    generator.close()
+    assert [(time, index) for time, index, _ in seen] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    last = images[1]
+    assert last is not None
+    assert difference(seen[3][2], last) > 3
+    assert seen[3][2].shape == last.shape
 
 
 def test_a_model_that_cannot_be_loaded_fails_who_waits_and_is_not_tried_by_everyone() -> None:

@@ -351,10 +351,10 @@ def test_without_strength_nothing_is_drawn(pipeline: IdentityPipeline) -> None:
 
 def test_steps_are_counted_and_can_be_ended(pipeline: IdentityPipeline) -> None:
     steps: list[tuple[int, int]] = []
-    pipeline.run([REQUEST], lambda done, of: steps.append((done, of)))
+    pipeline.run([REQUEST], lambda done, of, *_: steps.append((done, of)))
     assert steps == [(1, 3), (2, 3), (3, 3)]
 
-    def stop(done: int, _: int) -> None:
+    def stop(done: int, *_: object) -> None:
         raise KeyboardInterrupt(done)
 
     with pytest.raises(KeyboardInterrupt, match="1"):

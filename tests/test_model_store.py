@@ -408,9 +408,9 @@ def test_half_of_such_a_pack_is_none(tmp_path: Path, release: Release) -> None:
 
 def test_the_shipped_manifest_is_whole() -> None:
     profiles = load_manifest()
-    others = {"facial_expression": "unclear", "u2net_human_seg": "unclear", "isnet-general-use": "unclear"}
-    assert list(profiles) == ["buffalo_l", "buffalo_s", "antelopev2", "permissive", *others]
-    use = {"permissive": "yes"} | others
+    unclear = ("facial_expression", "u2net_human_seg", "isnet-general-use", "content_filter")
+    assert list(profiles) == ["buffalo_l", "buffalo_s", "antelopev2", "permissive", *unclear]
+    use = {"permissive": "yes"} | dict.fromkeys(unclear, "unclear")
     for profile in profiles.values():
         assert all(url.startswith("https://") for part in profile.downloads for url in part.urls)
         hashes = [*(part.sha256 for part in profile.downloads), *profile.files.values()]

@@ -1,0 +1,66 @@
+"""Whether a generated picture is safe for work, by a classifier that is installed from the manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from service.errors import ModelUnavailableError
+from service.model_store import locate_pack
+from utils import FloatArray, RGBImage
+
+PROFILE = "content_filter"
+"""The model's name in models.toml and its folder's in MODELS_DIR."""
+HOW_TO_GET = f"Get it with `python main.py models pull {PROFILE}`."
+INPUT_PX = 384
+UNSAFE = 1
+"""The second of the model's two scores: not safe for work."""
+
+
+def load_content_filter(models_dir: Path) -> ContentFilter:
+    """The installed filter.
+
+    Raises:
+        ModelUnavailableError: there is none, or it is broken.
+    """
+    folder = locate_pack(PROFILE, models_dir)
+    if folder is None:
+        raise ModelUnavailableError(f"CONTENT_FILTER=true, but its model isn't installed. {HOW_TO_GET}")
+    return ContentFilter(min(folder.glob("*.onnx")))
+
+
+class ContentFilter:
+    """An ONNX classifier: 1x3x384x384 RGB in -1..1 to 1x2 logits, safe and unsafe. Thread-safe; on one CPU core."""
+
+    def __init__(self, file: Path) -> None:
+        """Load `file` and run it once.
+
+        Raises:
+            ModelUnavailableError: it is broken, or another kind of model.
+        """
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self.name = file.stem
+        try:
+            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            self._input = self._session.get_inputs()[0].name
+            scores = self._scores(np.zeros((INPUT_PX, INPUT_PX, 3), np.uint8))
+        except Exception as error:  # onnxruntime's own exceptions share no base below Exception
+            raise ModelUnavailableError(f"{file.name} can't be run as a content filter. {HOW_TO_GET}") from error
+        if scores.shape != (2,):
+            raise ModelUnavailableError(f"{file.name} gives {scores.size} scores instead of 2. {HOW_TO_GET}")
+
+    def unsafe_probability(self, image_rgb: RGBImage) -> float:
+        """How sure the model is that a picture (HxWx3 uint8) is not safe for work, 0 to 1."""
+        scores = self._scores(cv2.resize(image_rgb, (INPUT_PX, INPUT_PX), interpolation=cv2.INTER_AREA))
+        exponentials = np.exp(scores - scores.max())
+        return float(exponentials[UNSAFE] / exponentials.sum())
+
+    def _scores(self, image_rgb: RGBImage) -> FloatArray:
+        normalised = image_rgb.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1
+        scores: FloatArray = np.asarray(self._session.run(None, {self._input: normalised})[0], np.float32).ravel()
+        return scores

@@ -1,0 +1,175 @@
+"""The models of image generation: where they lie on this machine, and how they are fetched from Hugging Face.
+
+A model is a folder, or an id of the Hub that was fetched into its cache. Requests never fetch anything: what is missing
+is told at once, with the command that gets it. Looking into the cache needs none of the Hub's libraries.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from config import Settings
+from diffusion_models import INDEX, IPAdapterFiles, PipelineFiles, missing_libraries
+from service.errors import ModelDownloadError, ModelUnavailableError
+from service.model_store import CommercialUse, ModelStatus
+
+PROFILE = "generation"
+"""Name of these models on the command line."""
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+PULL = f"python main.py models pull {PROFILE}"
+
+LICENCES: Mapping[str, tuple[str, CommercialUse]] = {
+    "stabilityai/stable-diffusion-xl-base-1.0": ("CreativeML Open RAIL++-M, with use restrictions", "yes"),
+    "h94/IP-Adapter": ("Apache-2.0", "yes"),
+}
+"""As the models' cards state them."""
+
+
+class HubModels:
+    """The models that the settings name. Looking is cheap, and safe from any thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def files(self) -> PipelineFiles:
+        """The pipeline's files.
+
+        Raises:
+            ModelUnavailableError: something isn't installed; the sentence says what, and how to get it.
+        """
+        if reason := self.missing():
+            raise ModelUnavailableError(reason)
+        settings = self._settings
+        folder, adapter = find_folder(settings.model_path, INDEX), None
+        if settings.enable_ip_adapter:
+            adapter_folder = find_folder(settings.ip_adapter_path, settings.ip_adapter_weights)
+            assert adapter_folder is not None
+            adapter = IPAdapterFiles(adapter_folder, settings.ip_adapter_weights, settings.ip_adapter_image_encoder)
+        assert folder is not None
+        return PipelineFiles(folder, settings.model_file, adapter)
+
+    def missing(self) -> str | None:
+        """What isn't installed and how to get it; None where nothing is missing."""
+        settings = self._settings
+        if reason := missing_libraries():
+            return reason
+        if find_folder(settings.model_path, INDEX) is None:
+            return _how_to_get("MODEL_PATH", settings.model_path)
+        if settings.model_file is not None and not settings.model_file.is_file():
+            return "The file that MODEL_FILE names isn't there. Put the checkpoint there, or leave MODEL_FILE empty."
+        if settings.enable_ip_adapter and find_folder(settings.ip_adapter_path, settings.ip_adapter_weights) is None:
+            return _how_to_get("IP_ADAPTER_PATH", settings.ip_adapter_path)
+        return None
+
+    def status(self) -> list[ModelStatus]:
+        """For GET /models."""
+        settings = self._settings
+        found = [_status(settings.model_path, INDEX, "image model", "makes pictures from text: MODEL_PATH")]
+        if settings.enable_ip_adapter:
+            about = "prompts the image model with a picture: IP_ADAPTER_PATH"
+            found.append(_status(settings.ip_adapter_path, settings.ip_adapter_weights, "image adapter", about))
+        return found
+
+    def pull(self) -> list[str]:
+        """Fetch what the settings name and isn't a folder; the names of what was fetched.
+
+        Raises:
+            ModelDownloadError: it can't be had.
+        """
+        if reason := missing_libraries():
+            raise ModelDownloadError(reason)
+        settings = self._settings
+        fetched = []
+        if _is_hub_id(settings.model_path):
+            _fetch_pipeline(settings.model_path, configuration_only=settings.model_file is not None)
+            fetched.append(settings.model_path)
+        if settings.enable_ip_adapter and _is_hub_id(settings.ip_adapter_path):
+            encoder = f"{settings.ip_adapter_image_encoder}/*"
+            _fetch_files(settings.ip_adapter_path, [settings.ip_adapter_weights, encoder])
+            fetched.append(settings.ip_adapter_path)
+        return fetched
+
+
+def find_folder(model: str, file: str) -> Path | None:
+    """The folder of a model, itself or fetched from the Hub, that holds `file`; None where there is none."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder if (folder / file).is_file() else None
+    if not _is_hub_id(model):
+        return None
+    repository = _cache() / f"models--{model.replace('/', '--')}"
+    try:
+        revision = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    fetched = repository / "snapshots" / revision
+    return fetched if (fetched / file).is_file() else None
+
+
+def _cache() -> Path:
+    """Where huggingface_hub keeps what it fetches."""
+    if cache := os.environ.get("HF_HUB_CACHE"):
+        return Path(cache).expanduser()
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(home).expanduser() / "hub"
+
+
+def _is_hub_id(model: str) -> bool:
+    return HUB_ID.fullmatch(model) is not None and not Path(model).expanduser().is_dir()
+
+
+def _how_to_get(setting: str, model: str) -> str:
+    if _is_hub_id(model):
+        return f"The model {model} ({setting}) isn't installed. Get it with `{PULL}`."
+    return f"{setting} names no folder with such a model. Correct it, or give a Hugging Face id."
+
+
+def _status(model: str, file: str, kind: str, about: str) -> ModelStatus:
+    folder = find_folder(model, file)
+    licence, use = LICENCES.get(model, ("not known here: read the model's card", "unclear"))
+    is_hub_id = _is_hub_id(model)
+    return ModelStatus(
+        name=model if is_hub_id else Path(model).name,
+        kind=kind,
+        about=about,
+        installed=folder is not None,
+        files=(),
+        sha256=None,
+        bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder else None,
+        licence=licence,
+        commercial_use=use,
+        urls=(f"https://huggingface.co/{model}",) if is_hub_id else (),
+        how_to_get=PULL if folder is None and is_hub_id else None,
+    )
+
+
+def _fetch_pipeline(model: str, *, configuration_only: bool) -> None:
+    """In half precision where that is published: half the bytes, and what a GPU computes in anyway."""
+    if configuration_only:
+        _fetch_files(model, ["*.json", "*.txt"])
+        return
+    import diffusers
+
+    try:
+        try:
+            diffusers.DiffusionPipeline.download(model, variant="fp16")
+        except ValueError:  # no such variant
+            diffusers.DiffusionPipeline.download(model)
+    except (OSError, ValueError) as error:
+        raise ModelDownloadError(f"{model} can't be fetched: {_first_line(error)}") from error
+
+
+def _fetch_files(model: str, patterns: list[str]) -> None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot_download(model, allow_patterns=patterns)
+    except (OSError, ValueError) as error:
+        raise ModelDownloadError(f"{model} can't be fetched: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
