@@ -48,6 +48,10 @@ run: $(VENV)/.runtime ## Start the service at http://localhost:8000
 demo: $(VENV)/.runtime ## Personalise a bundled page through the API: examples/output/before_after.png
 	@$(BIN)/python -m examples.demo
 
+.PHONY: screenshots
+screenshots: $(VENV)/.dev ## Take the README's pictures of the Studio with Chromium: docs/studio-*.webp
+	@$(BIN)/python -m examples.screenshots
+
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest

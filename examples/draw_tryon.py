@@ -30,6 +30,10 @@ def person() -> Canvas:
     paint_hair(canvas, head, back, [[(s * 0.9, -0.6), (s * 1.1, 0.2), (s * 1.0, 0.9)] for s in (-1, 1)], seed=4)
     jeans(canvas)
     tee(canvas)
+    shoulders = smooth(
+        [(480, 268), (544, 268), (554, 300), (588, 330), (512, 352), (436, 330), (470, 300)], closed=True
+    )
+    canvas.fill(shoulders, mix(look.skin, look.shadow, 0.25))
     paint_neck(canvas, head, (MIDDLE, 318))
     neckline(canvas)
     for side in (-1, 1):
@@ -64,7 +68,7 @@ def tee(canvas: Canvas) -> None:
 
 def neckline(canvas: Canvas) -> None:
     """The worn tee's collar, over the neck."""
-    collar = [(462, 306), (480, 336), (512, 348), (544, 336), (562, 306)]
+    collar = [(444, 312), (474, 342), (512, 354), (550, 342), (580, 312)]
     canvas.stroke(collar, 16, "#f4f1eb", taper=(0.9, 0.9))
     canvas.stroke([(x, y + 9) for x, y in collar], 3, "#b9b2a6", taper=(0.8, 0.8), opacity=0.8)
 
@@ -112,8 +116,8 @@ def cloth(canvas: Canvas, shape: Mask, color: str, shadow: str) -> None:
     canvas.shade(shape, shadow, (-18, -10), 20, 0.75)
 
 
-SHIRT = [(424, 196), (512, 236), (600, 196), (676, 226), (826, 372), (752, 452), (668, 376), (660, 560), (664, 832),
-         (360, 832), (364, 560), (356, 376), (272, 452), (198, 372), (348, 226)]  # fmt: skip
+SHIRT = [(454, 204), (480, 226), (512, 233), (544, 226), (570, 204), (676, 232), (826, 372), (752, 452), (668, 376), (660, 560), (664, 832),
+         (360, 832), (364, 560), (356, 376), (272, 452), (198, 372), (348, 232)]  # fmt: skip
 
 
 def shirt() -> Canvas:
@@ -141,8 +145,8 @@ def shirt() -> Canvas:
     for side in (-1, 1):
         seam = [(MIDDLE + side * 164, 226), (MIDDLE + side * 150, 300), (MIDDLE + side * 156, 376)]
         canvas.stroke(seam, 4, "#17525a", taper=(1, 1), opacity=0.5)
-    collar = [(424, 196), (462, 232), (512, 246), (562, 232), (600, 196)]
-    canvas.stroke(collar, 22, "#1f6f78", taper=(1, 1), inside=body)
+    collar = [(450, 208), (480, 234), (512, 242), (544, 234), (574, 208)]
+    canvas.stroke(collar, 18, "#1f6f78", taper=(1, 1), inside=body)
     canvas.stroke(
         [(362, 818), (512, 822), (662, 818)], 5, mix("#1f6f78", "#000000", 0.2), taper=(1, 1), opacity=0.5, inside=body
     )

@@ -74,6 +74,11 @@ export class Api {
     return (await this.request(path, options)).blob();
   }
 
+  /** DELETE. Read to its end: what isn't keeps its connection. */
+  async remove(path) {
+    await this.json(path, { method: "DELETE" });
+  }
+
   /** Server-sent events: calls `onEvent(name, data)` for each; resolves when the stream ends. */
   async events(path, options, onEvent) {
     const response = await this.request(path, { accept: "text/event-stream", stream: true, ...options });

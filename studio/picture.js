@@ -26,10 +26,12 @@ export function placeOver(element, [x1, y1, x2, y2], width, height) {
   return element;
 }
 
+const START = 38; // percent of the picture that show what was before
+
 /** Before and after in one frame. The line is a slider: it takes arrow keys, and a finger. */
 export function comparison(before, after, { beforeName, afterName, label }) {
   const frame = h("div", { class: "picture compare" });
-  const range = h("input", { type: "range", min: 0, max: 100, value: 50, "aria-label": label });
+  const range = h("input", { type: "range", min: 0, max: 100, value: START, "aria-label": label });
   const move = () => {
     frame.style.setProperty("--at", `${range.value}%`);
     range.setAttribute("aria-valuetext", `${range.value} % ${beforeName}, ${100 - range.value} % ${afterName}`);

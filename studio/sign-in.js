@@ -83,7 +83,7 @@ export class SignIn {
   }
 
   async #tryKey(key) {
-    await this.#api.request("/models", { headers: { Authorization: `Bearer ${key}` } });
+    await this.#api.json("/models", { headers: { Authorization: `Bearer ${key}` } });
     this.#session.useKey(key);
   }
 }

@@ -459,7 +459,7 @@ def test_a_shirt_is_tried_on_stage_by_stage_and_kept_in_the_history(visit: Visit
     expect(place.get_by_role("list", name="Stages")).to_be_visible()
     expect(place.get_by_role("slider", name="Before and after")).to_be_visible()
     expect(place.get_by_text("Above the threshold")).to_be_visible()
-    expect(place.locator(".term")).to_have_count(9)
+    expect(place.locator(".term").filter(has_text="Covers the body")).to_be_visible()
     with page.expect_download() as saved:
         place.get_by_role("button", name="Download", exact=True).click()
     with Image.open(saved.value.path()) as picture:
@@ -496,7 +496,7 @@ def test_without_a_model_generate_says_what_is_missing(visit: Visit) -> None:
 def test_a_model_is_installed_with_one_click_and_a_lost_one_says_why(visit: Visit) -> None:
     page = visit.open("models")
     place = panel(page, "Models")
-    expect(place.get_by_text("mediapipe on XNNPACK CPU")).not_to_have_count(0)
+    expect(place.get_by_text("on XNNPACK CPU")).not_to_have_count(0)
     place.get_by_role("button", name=re.compile("Download lost-model")).click()
     expect(page.get_by_role("alert")).to_contain_text("the server answered 404")
     place.get_by_role("button", name=re.compile("Download small-model")).click()

@@ -132,7 +132,7 @@ class Activity {
 
   async #remove(job) {
     try {
-      await this.#studio.api.request(`/api/v1/jobs/${job.job_id}`, { method: "DELETE" });
+      await this.#studio.api.remove(`/api/v1/jobs/${job.job_id}`);
       await this.#tick();
     } catch (error) {
       this.#said.replaceChildren(alertOf(error));
@@ -173,11 +173,11 @@ function latencyChart(kinds, width) {
   const y = (ms) => HEIGHT - MARGIN.bottom - (Math.log10(Math.max(least, ms) / least) / Math.log10(most / least)) * (HEIGHT - MARGIN.top - MARGIN.bottom);
   const levels = [];
   for (let level = least; level <= most; level *= 10) levels.push(level);
-  const clock = (time) => new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const clock = (time) => new Date(time).toLocaleTimeString();
   return s(
     "svg",
     { viewBox: `0 0 ${width} ${HEIGHT}`, class: "chart", role: "img", "aria-label": `Times of the latest ${all.length} pieces of work, from ${clock(first)} to ${clock(last)}. The table below has the medians.` },
-    levels.map((level) => [s("path", { d: `M${MARGIN.left} ${y(level)}H${width - MARGIN.right}`, class: "grid" }), text(MARGIN.left - 8, y(level) + 4, milliseconds(level), "end")]),
+    levels.map((level) => [s("path", { d: `M${MARGIN.left} ${y(level)}H${width - MARGIN.right}`, class: "grid" }), text(MARGIN.left - 8, y(level) + 4, level < 1000 ? `${level} ms` : `${level / 1000} s`, "end")]),
     text(MARGIN.left, HEIGHT - 6, clock(first), "start"),
     text(width - MARGIN.right, HEIGHT - 6, clock(last), "end"),
     kinds.map((each, index) =>

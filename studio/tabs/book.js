@@ -39,7 +39,7 @@ export function bookMaker({ studio, photo, faceBox, options, pages, keep }) {
       for (const page of pages().filter((each) => each.inBook)) ids.push(await keep(page));
       const form = [["child_photo", photo()], ...ids.map((id) => ["template_ids", id]), ["format", format], ["face_box", faceBox()], ...Object.entries(options())];
       const job = await studio.api.json("/personalize/book", { form });
-      const cancel = button("Cancel", () => studio.api.request(job.status_url, { method: "DELETE" }).catch(() => {}));
+      const cancel = button("Cancel", () => studio.api.remove(job.status_url).catch(() => {}));
       said.append(cancel);
       const last = await studio.api.follow(job, (state) => {
         bar.value = state.progress;

@@ -53,8 +53,7 @@ class Contours {
             h(
               "div",
               { class: "stack" },
-              checkbox("Turn until the eyes are level", true, set("autorotate")),
-              checkbox("Cut the face out as a square", true, set("crop")),
+              h("div", {}, checkbox("Turn until the eyes are level", true, set("autorotate")), checkbox("Cut the face out as a square", true, set("crop"))),
               slider("Smoothing", this.#options.smoothing, set("smoothing"), { note: "0 follows every bend, 1 keeps the large ones." }),
               slider("Opacity", this.#opacity, (value) => { this.#opacity = value; this.#stage.style.setProperty("--region-opacity", value); }),
               h("details", {}, h("summary", { text: "With a label map" }), map.element),

@@ -102,12 +102,13 @@ class Models {
 
 function engineCard(name, { state, engine, provider, reason }) {
   const [words, tone] = STATES[state] ?? [state, ""];
-  const title = name.replaceAll("_", " ");
+  const title = name.replaceAll("_", " ").replace("tryon", "try-on");
   return h(
     "section",
     { class: "card model" },
     h("div", { class: "card-head" }, h("h4", { text: title.charAt(0).toUpperCase() + title.slice(1) }), h("span", { class: `badge ${tone}`, text: words })),
-    engine && h("p", { text: provider ? `${engine} on ${provider}` : engine }),
+    engine && h("p", { text: engine }),
+    provider && h("p", { class: "note", text: `on ${provider}` }),
     reason && h("p", { class: "note" }, prose(reason)),
   );
 }

@@ -49,15 +49,15 @@ class Personalise {
     panel.append(
       h(
         "div",
-        { class: "bench" },
+        { class: "bench with-end" },
         h(
           "div",
           { class: "stack" },
           h("section", { class: "card" }, h("h3", { class: "step", "data-step": "1", text: "The child" }), this.photoZone.element, this.#faces),
-          h("section", { class: "card" }, h("h3", { class: "step", "data-step": "2", text: "The page" }), this.#shelf, h("div", { class: "shelf-more" }, this.pageZone.element)),
-          h("section", { class: "card" }, h("h3", { class: "step", "data-step": "3", text: "The look" }), this.#controls()),
+          h("section", { class: "card" }, h("h3", { class: "step", "data-step": "2", text: "The page" }), this.#shelf, this.pageZone.element),
         ),
-        h("div", { class: "stack" }, this.#stage, this.#said, this.book.element),
+        h("div", { class: "stack" }, this.#stage, this.#said, h("section", { class: "card" }, h("h3", { class: "step", "data-step": "3", text: "The look" }), this.#controls())),
+        this.book.element,
       ),
     );
     this.#showEmpty();
@@ -72,7 +72,7 @@ class Personalise {
     const seed = h("input", { type: "number", id: "personalise-seed", min: 0, max: 4294967295, step: 1, value: 0, on: { change: () => seed.checkValidity() && set("seed")(Number(seed.value)) } });
     return h(
       "div",
-      { class: "stack" },
+      { class: "look" },
       segments("Drawn as", "style", STYLES, this.#options.style, set("style")),
       slider("Strength", this.#options.strength, set("strength"), { note: "0 keeps the photo's surface, 1 is fully drawn." }),
       slider("Likeness", this.#options.likeness, set("likeness"), { note: "0 takes the drawing's proportions, 1 the child's." }),
@@ -82,11 +82,10 @@ class Personalise {
         h("summary", { text: "More options" }),
         h(
           "div",
-          { class: "stack" },
+          { class: "look" },
           segments("Replace", "mode", MODES, this.#options.mode, set("mode")),
           select("Blend", BLENDS, this.#options.blend, set("blend")),
-          checkbox("Take the page's light and palette", true, set("match_colors")),
-          checkbox("Keep the child's skin tone", true, set("keep_skin_tone")),
+          h("div", {}, checkbox("Take the page's light and palette", true, set("match_colors")), checkbox("Keep the child's skin tone", true, set("keep_skin_tone"))),
           h("div", { class: "field" }, h("label", { for: "personalise-seed", text: "Seed of grain and hatching" }), seed),
         ),
       ),
@@ -143,7 +142,7 @@ class Personalise {
 
   async #remove(page) {
     try {
-      await this.#studio.api.request(`/templates/${page.templateId}`, { method: "DELETE" });
+      await this.#studio.api.remove(`/templates/${page.templateId}`);
     } catch (error) {
       this.#said.replaceChildren(alertOf(error));
       return;
@@ -279,7 +278,7 @@ class Personalise {
     try {
       const answer = await this.#studio.api.json("/personalize", { form: await this.#form(page), signal: running.signal });
       const picture = await this.#studio.api.blob(answer.download_url, { accept: "image/*", signal: running.signal, saveAs: "page.png" });
-      this.#studio.api.request(answer.download_url, { method: "DELETE" }).catch(() => {}); // the browser has it
+      this.#studio.api.remove(answer.download_url).catch(() => {}); // the browser has it
       if (page === this.#page) await this.#showResult(answer, picture);
     } catch (error) {
       if (error.name === "AbortError") return;

@@ -21,6 +21,9 @@ const TERMS = {
   residue: ["Old garment gone", "What still looks like the garment worn before."],
   invented: ["Little was invented", "What had to be painted in: skin and background."],
   aspect: ["Proportions kept", "How differently it is stretched across and down."],
+  lopsided: ["Garment seen from the front", "How unlike its two halves are in the product photo."],
+  square: ["Has a neckline", "How much too square a top's shoulders are."],
+  mistaken: ["The garment it was said to be", "Whether its outline looks like another kind."],
 };
 
 export const tryOn = {
@@ -90,7 +93,7 @@ class TryOn {
         "details",
         {},
         h("summary", { text: "More options" }),
-        h("div", { class: "stack" }, checkbox("The face stays the photo's", true, set("preserve_face")), checkbox("The background stays the photo's", true, set("preserve_background")), slider("Further attempts", 2, set("max_retries"), { min: 0, max: 3, step: 1, show: String })),
+        h("div", { class: "stack" }, h("div", {}, checkbox("The face stays the photo's", true, set("preserve_face")), checkbox("The background stays the photo's", true, set("preserve_background"))), slider("Further attempts", 2, set("max_retries"), { min: 0, max: 3, step: 1, show: String })),
       ),
       h("div", { class: "row" }, this.#go),
     );
@@ -120,7 +123,7 @@ class TryOn {
       const form = [["user_image", person], ["product_image", this.#garment], ...Object.entries(options)];
       const { job_id: id } = await this.#studio.api.json("/api/tryon/submit", { form });
       this.#photos.set(id, person);
-      this.#said.replaceChildren(h("div", { class: "row" }, button("Cancel", () => this.#studio.api.request(`/api/tryon/${id}`, { method: "DELETE" }).catch(() => {}))));
+      this.#said.replaceChildren(h("div", { class: "row" }, button("Cancel", () => this.#studio.api.remove(`/api/tryon/${id}`).catch(() => {}))));
       await this.#studio.api.follow({ job_id: id }, (job) => this.#showStages(job.stage, options.mode), this.#stop.signal);
       await this.#show(id);
     } catch (error) {
