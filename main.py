@@ -28,6 +28,7 @@ from routes import (
     prometheus,
     studio,
     tryon,
+    users,
 )
 from routes.error_docs import UNAUTHORIZED
 from service.auth import BEARER, STATIC_PATH
@@ -43,7 +44,7 @@ from service.tokens import access_tokens
 OPEN_ROUTERS = (health.router,)
 ROUTERS = (
     models.router, faces.router, face_recognition.router, contours.router, contour_jobs.router,
-    illustrations.router, images.router, tryon.router, jobs.router, auth.router, processing.router,
+    illustrations.router, images.router, users.router, tryon.router, jobs.router, auth.router, processing.router,
 )  # fmt: skip
 
 DESCRIPTION = """Puts a child into a page of a picture book, and finds faces.

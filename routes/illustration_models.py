@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from fastapi import Depends, Form, Header
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +15,7 @@ from service.errors import ModelUnavailableError
 from service.illustrations import PageChoice, Result
 from service.image_io import ImageFormat
 from service.negotiation import preferred_image
+from service.object_store import PresignedUrl
 from service.slots import SlotSpecs, parse_box, parse_choice
 from service.tables import Template
 from utils import FloatArray
@@ -210,6 +212,24 @@ class SlotsCorrection(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     slots: SlotSpecs = Field(description="Boxes, lists of points, or slots as GET /templates/{template_id} shows them.")
+
+
+class DownloadUrl(BaseModel):
+    """Where a file can be fetched from."""
+
+    url: str = Field(
+        description="Presigned, if files are kept in S3: no credentials are needed. Else the service's own, as ever.",
+        examples=["https://bucket.s3.amazonaws.com/outputs/4f0f4a5e_personalized.png?X-Amz-Signature=..."],
+    )
+    presigned: bool = Field(description="Whether anybody who has the URL may fetch the file.")
+    expires_at: datetime | None = Field(description="When the URL stops working; null where it doesn't by itself.")
+
+    @classmethod
+    def of(cls, file_id: UUID, presigned: PresignedUrl | None) -> DownloadUrl:
+        """The presigned URL, or where there is none the service's own."""
+        if presigned is None:
+            return cls(url=f"/download/{file_id}", presigned=False, expires_at=None)
+        return cls(url=presigned.url, presigned=True, expires_at=presigned.expires_at)
 
 
 class Deleted(BaseModel):

@@ -12,6 +12,7 @@ from routes.error_docs import documented
 from routes.illustration_models import (
     Choice,
     Deleted,
+    DownloadUrl,
     DrawingChoice,
     FaceBoxChoice,
     Personalized,
@@ -32,6 +33,7 @@ from service.errors import (
     NoFaceDetectedError,
     NotFoundError,
     PayloadTooLargeError,
+    StorageUnavailableError,
     UnsupportedImageError,
 )
 from service.job_view import JobView
@@ -49,6 +51,8 @@ BOOK_ERRORS = (
     NotFoundError, PayloadTooLargeError, UnsupportedImageError, ImageTooLargeError, ImageUnreadableError,
     InvalidValueError, NoFaceDetectedError,
 )  # fmt: skip
+
+FILE_ERRORS = documented(NotFoundError, StorageUnavailableError)
 
 Photo = Annotated[UploadFile, File(description="A photo of the child. It is not stored.")]
 
@@ -108,13 +112,21 @@ async def personalize_book(
 
 
 @router.head("/download/{file_id}", include_in_schema=False)
-@router.get("/download/{file_id}", response_class=FileResponse, responses={200: {"content": PICTURE}, 304: {}})
+@router.get(
+    "/download/{file_id}", response_class=FileResponse, responses={200: {"content": PICTURE}, 304: {}, **FILE_ERRORS}
+)
 def download(file_id: UUID, storage: StorageDep, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """A result or an upload as a file; takes ranges and If-None-Match."""
     return file_response(storage, storage.find(file_id), if_none_match)
 
 
-@router.delete("/download/{file_id}")
+@router.get("/download/{file_id}/url", responses=FILE_ERRORS)
+def download_url(file_id: UUID, storage: StorageDep) -> DownloadUrl:
+    """Where a result or an upload can be fetched from: by anybody for a while, if files are kept in S3."""
+    return DownloadUrl.of(file_id, storage.presigned_url(storage.find(file_id)))
+
+
+@router.delete("/download/{file_id}", responses=FILE_ERRORS)
 def delete_file(file_id: UUID, storage: StorageDep) -> Deleted:
     """Remove a result or an upload at once."""
     storage.delete(file_id)

@@ -24,6 +24,7 @@ from service.errors import (
     JobNotFinishedError,
     NotFoundError,
     StorageFullError,
+    StorageUnavailableError,
     UrlNotAllowedError,
 )
 from service.job_store import FINISHED, JobStatus
@@ -40,8 +41,13 @@ RETRY_AFTER_S = 2
 
 
 ERRORS = documented(NotFoundError, DatabaseUnavailableError)
-RESULT_ERRORS = documented(NotFoundError, JobNotFinishedError, JobFailedError, DatabaseUnavailableError)
-SUBMIT_ERRORS = (ConflictError, UrlNotAllowedError, BusyError, DatabaseUnavailableError, StorageFullError)
+REMOVAL_ERRORS = documented(NotFoundError, DatabaseUnavailableError, StorageUnavailableError)
+RESULT_ERRORS = documented(
+    NotFoundError, JobNotFinishedError, JobFailedError, DatabaseUnavailableError, StorageUnavailableError
+)
+SUBMIT_ERRORS = (
+    ConflictError, UrlNotAllowedError, BusyError, DatabaseUnavailableError, StorageUnavailableError, StorageFullError,
+)  # fmt: skip
 """Of every route that hands in a job."""
 EVENT_ERRORS = documented(NotFoundError, BusyError, DatabaseUnavailableError)
 
@@ -94,7 +100,7 @@ def get_job(job: OwnJob) -> JobView:
     return JobView.of(job)
 
 
-@router.delete("/{job_id}", responses=ERRORS)
+@router.delete("/{job_id}", responses=REMOVAL_ERRORS)
 def cancel_or_delete_job(job_id: UUID, jobs: JobsDep, owner: Owner, response: Response) -> JobRemoved:
     """Cancel a job that is not finished; remove one that is, with its result.
 

@@ -124,6 +124,15 @@ def read_size(data: BinaryIO) -> tuple[int, int]:
         return image.size
 
 
+def media_type_of(data: bytes) -> str | None:
+    """JPEG, PNG or WebP by its first bytes; None where it is none of what the service writes and browsers show."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data.startswith(PNG_SIGNATURE):
+        return "image/png"
+    return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+
+
 def encode_image(
     rgb: RGBImage,
     *,

@@ -44,6 +44,8 @@ JOB_INPUT = "_job_"
 DRAFT_MAX_AGE_S = 3600
 """A write takes seconds: an older draft is what a killed process left."""
 UUID_LENGTH = 36
+MAX_USER_PICTURE_BYTES = 256 * 2**20
+"""Others may have put it there: what is read at once must have an end."""
 USER_ID_PATTERN = r"^[A-Za-z0-9_-][A-Za-z0-9._@+-]{0,127}$"
 """A user's id becomes a part of keys: no slash, no leading dot, nothing that a file system reads in its own way."""
 GENERATED_NAME = re.compile(r"[a-z]{1,20}_([0-9a-f]{32})\.(?:png|jpg|webp)")
@@ -293,14 +295,17 @@ class Storage:
         """The avatar or subject of a user: whatever was stored there, by the service or by others.
 
         Raises:
-            InvalidValueError: no id of a user.
+            InvalidValueError: no id of a user, or a file larger than any picture that the service stores.
             NotFoundError: the user has none.
         """
         try:
             with self.store.open(self._user_picture_key(which, user_id)) as file:
-                return file.read()
+                data = file.read(MAX_USER_PICTURE_BYTES + 1)
         except FileNotFoundError as error:
             raise _no_user_picture(which, user_id) from error
+        if len(data) > MAX_USER_PICTURE_BYTES:
+            raise InvalidValueError(f"The {which} that is stored for this user is too large to be read.")
+        return data
 
     def delete_user_picture(self, which: UserPicture, user_id: str) -> None:
         """Remove the avatar or subject of a user at once.
