@@ -48,10 +48,16 @@ def plain(sdxl: Path) -> BatchPipeline:
     return BatchPipeline(load_pipeline(PipelineFiles(sdxl), CPU))
 
 
-@pytest.fixture(scope="module")
-def looking(sdxl: Path, ip_adapter: Path) -> BatchPipeline:
-    """With an IP-Adapter."""
+@pytest.fixture(scope="module", params=["whole", "patches"])
+def looking(sdxl: Path, ip_adapter: Path, tmp_path_factory: pytest.TempPathFactory, request: Any) -> BatchPipeline:
+    """With an IP-Adapter that sees a picture as a whole, or patch by patch."""
     adapter = IPAdapterFiles(ip_adapter, "sdxl_models/ip-adapter.safetensors", "models/image_encoder")
+    if request.param == "patches":
+        from tests.diffusion_folders import make_plus_face
+
+        folder = make_plus_face(tmp_path_factory.mktemp("plus") / "face", sdxl)
+        weights = "sdxl_models/ip-adapter-plus-face_sdxl_vit-h.safetensors"
+        adapter = IPAdapterFiles(folder, weights, "models/image_encoder")
     return BatchPipeline(load_pipeline(PipelineFiles(sdxl, ip_adapter=adapter), CPU))
 
 

@@ -18,6 +18,7 @@ from main import create_app
 from tests.conftest import encoded, settings_in
 from tests.servers import wait_for
 from tests.test_generation import picture
+from tests.test_hostile_inputs import HOSTILE, Hostile
 
 GENERATIONS, EDITS, MEMORY, SUBJECT = (f"/v1/images/{name}" for name in ("generations", "edits", "memory", "subject"))
 FOX: dict[str, Any] = {"prompt": "a fox reading", "seed": 5, "num_inference_steps": 2, "size": "64x64"}
@@ -304,6 +305,15 @@ def test_edits_that_cannot_be_made_are_refused(client: TestClient) -> None:
     assert refused({"image": photo}, strength="0") == (422, "VALIDATION_ERROR")
     assert refused({"image": photo}, n="a") == (422, "VALIDATION_ERROR")
     assert refused({"image": photo}, strength="0.01", num_inference_steps="2") == (422, "INVALID_VALUE")
+
+
+@pytest.mark.parametrize("part", ["image", "mask"])
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+def test_hostile_pictures_get_their_code(client: TestClient, hostile: Hostile, part: str) -> None:
+    files = {"image": png(picture(1)), part: hostile.build()}
+    answer = client.post(EDITS, data={"prompt": "x", "num_inference_steps": "2"}, files=files)
+    codes = hostile.codes | ({(422, "INVALID_VALUE")} if part == "mask" else set())
+    assert (answer.status_code, answer.json().get("code", "")) in codes, answer.text
 
 
 @pytest.mark.parametrize("name", ["x.png", "..%2Fx", "image_0.png", "ann/..%2f..%2fx"])

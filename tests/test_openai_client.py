@@ -183,16 +183,3 @@ def test_a_client_that_goes_ends_its_work(client: openai.OpenAI, served: Served)
         client.with_options(timeout=0.5).images.generate(prompt="a fox", n=10, extra_body=LONG)
     wait_for(lambda: served.log.read_text(encoding="utf-8").count(GIVEN_UP) == given_up + 1)
     assert client.images.generate(prompt="the next").data
-
-
-def test_without_weights_the_client_is_told_the_command(tmp_path: Path) -> None:
-    service = Served(tmp_path, HF_HOME=str(tmp_path / "empty"))
-    try:
-        with service.client() as client, pytest.raises(openai.InternalServerError) as missing:
-            client.images.generate(prompt="x")
-        assert missing.value.code == "MODEL_UNAVAILABLE"
-        assert "python main.py models pull generation" in missing.value.message
-        if sys.platform == "linux":
-            assert "libtorch" not in service.modules()
-    finally:
-        service.stop()
