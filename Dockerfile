@@ -22,7 +22,8 @@ FROM base AS cuda
 # torch brings NVIDIA's libraries, at versions that onnxruntime takes as well: requirements-gpu.txt would be a second set.
 COPY requirements-generation.txt .
 RUN pip install -c requirements.txt -r requirements-generation.txt
-ENV DEVICE=cuda NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+ENV DEVICE=cuda NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    HF_HOME=/app/models/huggingface LORA_DIR=/app/models/loras
 COPY . .
 USER app
 

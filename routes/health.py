@@ -57,17 +57,27 @@ class FaceRecognitionHealth(BaseModel):
     reason: str | None = Field(description="What is missing and how to get it; null where nothing is.")
 
 
-@router.get("/", response_model=dict[str, str], responses={200: {"content": {"text/html": {}}}})
+OFFERS = {
+    "personalize a page": "POST /personalize", "find faces": "POST /detect-face",
+    "recognise faces": "POST /api/v1/extract-embedding", "facial contours": "POST /api/v1/frontal/crop",
+    "generate an illustration": "POST /v1/images/generations", "edit a picture": "POST /v1/images/edits",
+    "illustrate a memory": "POST /v1/images/memory", "draw a portrait": "POST /v1/images/subject",
+    "try on a garment": "POST /api/tryon", "jobs": "GET /api/v1/jobs", "models": "GET /models",
+}  # fmt: skip
+
+
+@router.get("/", response_model=dict[str, str | dict[str, str]], responses={200: {"content": {"text/html": {}}}})
 async def about(
     response: Response, settings: SettingsDep, accept: Annotated[str, Header()] = "*/*"
-) -> dict[str, str] | Response:
-    """What this service is, and where to read on. A browser, which asks for HTML, gets the Studio."""
+) -> dict[str, str | dict[str, str]] | Response:
+    """What this service is and offers, and where to read on. A browser, which asks for HTML, gets the Studio."""
     if preferred(accept, {"text/html": True}):
         return studio_page()
     response.headers["Vary"] = "Accept"
     return {
-        "name": settings.app_name, "version": settings.app_version,
+        "message": f"Welcome to {settings.app_name}", "name": settings.app_name, "version": settings.app_version,
         "studio": "/studio", "docs": "/docs", "openapi": "/openapi.json", "health": "/health",
+        "endpoints": OFFERS,
     }  # fmt: skip
 
 

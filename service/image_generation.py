@@ -102,6 +102,8 @@ class ImageGeneration:
             ServiceError: a picture, size or LoRA that can't be used; a user without a picture.
         """
         settings, preview = self.settings, wish.quality == "low"
+        if wish.partial_images and settings.content_filter:
+            raise InvalidValueError("partial_images: pictures on the way would pass the content filter. Ask for none.")
         image, mask = self._edited(pictures)
         width, height = self._size(wish, image)
         if image is not None:

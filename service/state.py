@@ -331,6 +331,9 @@ def _watch(state: State) -> None:
     watch("inference_waiting", "Requests that wait for the pool, and how many may.", "of", lambda: {
         "now": pool.waiting, "most": pool.max_queue
     })  # fmt: skip
+    watch("generation_waiting", "Requests that wait for the image model, and how many may.", "of", lambda: {
+        "now": state.images.generator.waiting, "most": state.images.generator.max_queue
+    })  # fmt: skip
     watch("jobs", "Jobs that are kept, by status.", "status", lambda: dict(state.jobs.health.counts))
     watch("database_answers", "Whether the database answers (1) or not (0).", "kind", lambda: {
         state.database.kind: float(state.jobs.health.database_answers)

@@ -99,6 +99,8 @@ def test_what_is_blocked_is_not_shown_and_where_all_is_the_request_fails(filtere
     assert [entry["seed"] for entry in body["data"]] == [
         1 + index for index, probability in enumerate(probabilities) if probability < worst
     ]
+    partial = filtered.post(URL, json={**BODY, "stream": True, "partial_images": 1})
+    assert (partial.status_code, partial.json()["code"]) == (422, "INVALID_VALUE")
     none = answer(min(probabilities))
     assert (none.status_code, none.json()["code"]) == (422, "CONTENT_BLOCKED")
 

@@ -87,3 +87,12 @@ def test_orchestrators_get_liveness_and_readiness(app_client: TestClient) -> Non
 
 def test_the_root_points_to_the_documentation(app_client: TestClient) -> None:
     assert app_client.get("/").json()["docs"] == "/docs"
+
+
+def test_the_root_lists_what_there_is(app_client: TestClient) -> None:
+    body = app_client.get("/").json()
+    paths = app_client.get("/openapi.json").json()["paths"]
+    for offer in body["endpoints"].values():
+        method, path = offer.split(" ")
+        assert method.lower() in paths[path]
+    assert body["message"].startswith("Welcome")
