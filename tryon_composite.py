@@ -16,11 +16,11 @@ from utils import AnyArray, FloatArray, GrayImage, RGBImage, as_float, blur, shr
 
 _FILL_STEP = 4  # photo pixels per pixel of the filled copies
 _SHADING = (0.72, 1.12)  # the least and the largest factor that the photo's light may have
-_SHADING_STRENGTH = 0.55
-_FOLD_STRENGTH = 0.35
+_SHADING_STRENGTH = 0.7
+_FOLD_STRENGTH = 0.5
 _BRIGHTEST = 250  # cloth keeps its texture in strong light
 _IN_THE_SHADE = 0.5  # how bright cloth is that lies deep between sleeve and trunk
-_SHADOW = 0.28  # how dark the shadow of an arm or sleeve is on what lies behind it
+_SHADOW = 0.42  # how dark the shadow of an arm or sleeve is on what lies behind it
 
 
 @dataclass(frozen=True, slots=True)
