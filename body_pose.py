@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -12,6 +13,8 @@ from mediapipe_graphs import Graph, GraphConfig, GraphPool, expand, float_image,
 from utils import FloatArray, RGBImage, shrink
 
 _LONGEST_SIDE = 640  # the models look at 224 and 256 pixels; more would only cost time
+_HEADROOM = (0.15, 0.3)  # of a picture's height, added above it where the pose is doubtful
+_SURE = 0.93  # visibility of both arms' joints, below which the pose is doubtful
 
 
 class Joint(IntEnum):
@@ -50,6 +53,16 @@ class Joint(IntEnum):
     RIGHT_HEEL = 30
     LEFT_FOOT = 31
     RIGHT_FOOT = 32
+
+
+_ARMS = [
+    Joint.LEFT_SHOULDER,
+    Joint.RIGHT_SHOULDER,
+    Joint.LEFT_ELBOW,
+    Joint.RIGHT_ELBOW,
+    Joint.LEFT_WRIST,
+    Joint.RIGHT_WRIST,
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +112,41 @@ class BodyPoses:
         mask = cv2.resize(float_image(packets["mask"]), (width, height))
         people = proto_list(packets.get("detections"))
         return BodyPose(points, visibility, mask, _boxes(people, width, height))
+
+
+class PoseFinder(Protocol):
+    """Whatever finds a pose: `BodyPoses`, or a test's own."""
+
+    def find(self, image_rgb: RGBImage) -> BodyPose | None:
+        """The most prominent person's pose."""
+        ...
+
+
+def surest_pose(poses: PoseFinder, image_rgb: RGBImage) -> BodyPose | None:
+    """The most prominent person's pose. Where an arm is doubtful, it is looked for again below added headroom.
+
+    The model expects a head. On a photo cut at the mouth it may lay an arm across the trunk, unsurely.
+    """
+    found = poses.find(image_rgb)
+    if found is None or found.visibility[_ARMS].min() > _SURE:
+        return found
+    tries = [found]
+    for share in _HEADROOM:
+        added = round(share * image_rgb.shape[0])
+        pose = poses.find(cv2.copyMakeBorder(image_rgb, added, 0, 0, 0, cv2.BORDER_REPLICATE))
+        if pose is not None:
+            tries.append(_moved_up(pose, added))
+    return max(tries, key=lambda pose: float(pose.visibility[_ARMS].sum()))
+
+
+def _moved_up(pose: BodyPose, rows: int) -> BodyPose:
+    """The pose in a picture without its uppermost rows."""
+    return BodyPose(
+        pose.points - np.array([0, rows, 0], np.float32),
+        pose.visibility,
+        None if pose.mask is None else np.ascontiguousarray(pose.mask[rows:]),
+        None if pose.boxes is None else pose.boxes - np.array([0, rows, 0, rows], np.float32),
+    )
 
 
 def _boxes(detections: list[object], width: int, height: int) -> FloatArray:

@@ -28,6 +28,7 @@ SIDES: tuple[Side, Side] = ("left", "right")
 
 _PARSE_SIDE = 384  # pixels of the longer side in which labels are found
 _GRABCUT_SIDE = 256
+_LEAST_FACE = 0.08  # of the squared shoulder distance: less of a face is not enough to know the skin by
 _SEEN = 0.5  # visibility from which a point counts
 _SMALLEST_SHOULDERS = 40  # pixels
 _TURNED = 0.35  # shoulder width over trunk length
@@ -309,10 +310,13 @@ def _label(rgb: RGBImage, person: FloatArray, zones: _Zones) -> dict[str, FloatA
     }
     core = inside > 0.95
     face = (zones.from_head < 0.62) & core
+    if face.sum() < _LEAST_FACE * zones.unit**2:  # the photo is cut: lips and chin alone don't show the skin
+        hands = np.maximum(*(zones.capsule(zones.body.hand(side), 0.05) for side in SIDES))
+        face |= core & ((hands > 0.9) | ((np.abs(beside) < 0.12) & (along < -0.1)))
     sure = {
         "upper": core & (along > 0.12) & (along < 0.7) & (np.abs(beside) < 0.33) & (forearms < 0.1),
         "lower": core & (along > 1.15) & (along < 1.7) & (legs > 0.6) & (forearms < 0.1),
-        "skin": face & (zones.above_chin > 0.02),
+        "skin": face & ((zones.above_chin > 0.02) | (zones.from_head > 0.62)),
         "hair": core & (zones.from_head > 0.95) & (zones.from_head < 1.5) & (zones.above_chin > 0.45),
         "shoes": core & (feet > 0.9),
     }

@@ -234,7 +234,8 @@ class _Scene:
         full = self._enlarged(filled)
         if skin.max() > 0.5:
             # Limbs are round: darker towards their edges.
-            round_off = 0.78 + 0.22 * smoothstep((blur(as_skin, 0.06 * unit / step) - 0.35) * 2.5)
+            limb = np.maximum(as_skin, shrink(self.parts.skin, size))
+            round_off = 0.78 + 0.22 * smoothstep((blur(limb, 0.06 * unit / step) - 0.35) * 2.5)
             edge = smoothstep((self._enlarged(as_skin) - 0.3) / 0.4)
             full += edge[..., None] * (self._enlarged(as_float(_fill(small, skin) * round_off[..., None])) - full)
         full += self._grain(seed)[..., None]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
 
 from body_fit import Fit, fit
-from body_pose import BodyPose, Joint
+from body_pose import BodyPose, Joint, PoseFinder, surest_pose
 from garment_anchors import Garment, GarmentType, Part, measure
 from garment_cutout import cut_out, is_transparent
 from garment_warp import Layer, Net, paint, solve
@@ -63,14 +63,6 @@ class TryOnOptions:
     seed: int = 0
     work_image_size: int = 1536
     quality_threshold: float = 0.7
-
-
-class PoseFinder(Protocol):
-    """Whatever finds a pose: `BodyPoses`, or a test's own."""
-
-    def find(self, image_rgb: RGBImage) -> BodyPose | None:
-        """The most prominent person's pose."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +180,9 @@ def draft(
     photo = _working_copy(person_rgb, options.work_image_size)
     product, product_alpha = _product(garment_rgb, garment_alpha, max(1024, *photo.shape))
     enter("segmentation")
-    pose, person_mask = silhouette(photo, engines.poses.find(photo), engines.person_mask, fine=engines.fine_person_mask)
+    pose, person_mask = silhouette(
+        photo, surest_pose(engines.poses, photo), engines.person_mask, fine=engines.fine_person_mask
+    )
     enter("pose")
     body = Body.of(pose)
     person = _Person(photo, body, parse(photo, body, person_mask))

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from skimage import data
 
-from body_pose import BodyPoses, Joint
+from body_pose import BodyPose, BodyPoses, Joint, surest_pose
+from utils import RGBImage
 
 FACE_AND_SHOULDERS = [Joint.NOSE, Joint.LEFT_EYE, Joint.RIGHT_EYE, Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER]
 
@@ -71,3 +72,35 @@ def test_callers_share_the_pool_and_get_the_same_answer(poses: BodyPoses) -> Non
     with ThreadPoolExecutor(6) as threads:
         found = list(threads.map(lambda _: poses.find(photo), range(12)))
     assert all(pose is not None and found[0] is not None and (pose.points == found[0].points).all() for pose in found)
+
+
+class Unsure:
+    """Sees both arms only below a high enough headroom."""
+
+    def __init__(self, surest: int) -> None:
+        self.asked: list[int] = []
+        self.surest = surest
+
+    def find(self, image_rgb: RGBImage) -> BodyPose | None:
+        height = image_rgb.shape[0]
+        self.asked.append(height)
+        points = np.full((33, 3), height, np.float32)
+        visibility = np.full(33, 0.99 if height == self.surest else 0.5, np.float32)
+        boxes = np.array([[0, height, 10, height]], np.float32)
+        return BodyPose(points, visibility, np.full(image_rgb.shape[:2], 0.5, np.float32), boxes)
+
+
+def test_a_doubtful_pose_is_looked_for_again_below_headroom() -> None:
+    photo = np.zeros((200, 100, 3), np.uint8)
+    finder = Unsure(surest=230)
+    pose = surest_pose(finder, photo)
+    assert finder.asked == [200, 230, 260]
+    assert pose is not None
+    assert pose.points[0].tolist() == [230, 200, 230], "in the photo's own rows"
+    assert pose.boxes is not None
+    assert pose.boxes[0].tolist() == [0, 200, 10, 200]
+    assert pose.mask is not None
+    assert pose.mask.shape == (200, 100)
+    sure = Unsure(surest=200)
+    surest_pose(sure, photo)
+    assert sure.asked == [200]

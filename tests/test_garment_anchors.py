@@ -123,3 +123,32 @@ def test_what_cannot_be_cut_out_is_refused(image: RGBImage) -> None:
 def test_trousers_without_a_gap_are_refused() -> None:
     with pytest.raises(GarmentSegmentationError, match="legs"):
         prepared(drawn.skirt(), "pants")
+
+
+def test_one_sleeve_is_refused() -> None:
+    image = drawn.top("longsleeve")
+    image[:, 416:] = 245
+    with pytest.raises(GarmentSegmentationError, match="one sleeve"):
+        prepared(image, "longsleeve")
+
+
+def test_long_sleeves_that_lie_on_the_trunk_are_refused() -> None:
+    with pytest.raises(GarmentSegmentationError, match="No sleeves"):
+        prepared(drawn.top("tank"), "longsleeve")
+
+
+@pytest.mark.parametrize("scale", [0.6, 1.0, 1.7])
+def test_a_collars_band_stays_before_the_neck(scale: float) -> None:
+    """A yellow band around a neck opening through which a darker inner back is seen."""
+    image = drawn.top("tshirt")
+    dx = np.arange(-50, 51, 2)
+    front = np.stack([300 + dx, 90 + 34 * (1 - (dx / 50) ** 2)], axis=1)
+    cv2.fillPoly(image, [np.round(front).astype(np.int32)], (245, 245, 245))
+    band = np.concatenate([np.add(front, (0, 8)), np.subtract(front[::-1], (0, 2))])
+    cv2.fillPoly(image, [np.round(np.concatenate([front, [[350, 88], [250, 88]]])).astype(np.int32)], (40, 60, 90))
+    cv2.fillPoly(image, [np.round(band).astype(np.int32)], (230, 190, 60))
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    garment, (x, y) = prepared(image), shift(image)
+    column = round(300 * scale) - x
+    assert garment.inside[round(105 * scale) - y, column] > 200, "the inner back"
+    assert garment.inside[round(128 * scale) - y, column] < 60, "the band"

@@ -179,6 +179,29 @@ def test_the_neck_stands_before_the_back_of_the_collar() -> None:
     assert like(neck, (20, 20, 20), 60).mean() < 0.2
 
 
+def test_arms_that_the_old_sleeves_hid_become_skin_and_nothing_beside_them() -> None:
+    photo, pose = drawn.mannequin()
+    result = dressed(drawn.top("tank"))
+    assert pose.mask is not None
+    upper_arm = (slice(285, 300), slice(388, 402))
+    assert like(photo[upper_arm], drawn.SHIRT).all(), "the old sleeve"
+    assert like(result.image_rgb[upper_arm], drawn.SKIN, 70).mean() > 0.9
+    beside = cv2.dilate((pose.mask > 0.1).astype(np.uint8), np.ones((9, 9), np.uint8)) == 0
+    assert like(result.image_rgb, drawn.WALL, 16)[150:][beside[150:]].all()
+
+
+def test_a_short_sleeve_turns_as_a_whole() -> None:
+    """Its stripes, level in the product photo, stay straight lines across the arm."""
+    result = dressed(drawn.top("tshirt"))
+    assert result.debug is not None
+    sleeve = result.debug.images["warped_garment"][:, 385:445]
+    outer = np.array([np.flatnonzero(row.max(axis=1) > 0).max(initial=-1) for row in sleeve[262:312]])
+    outer = outer[outer >= 0]
+    assert len(outer) > 30
+    line = np.polyval(np.polyfit(np.arange(len(outer)), outer, 1), np.arange(len(outer)))
+    assert np.abs(outer - line).max() < 4
+
+
 # ---- options --------------------------------------------------------------------------------------------------------
 
 
@@ -221,6 +244,44 @@ def test_a_retry_changes_something_and_the_best_attempt_is_kept() -> None:
     assert result.quality.score == max(attempt.quality.score for attempt in result.attempts)
     assert not result.passed
     assert len(dressed(drawn.top("tshirt"), quality_threshold=1.01, max_retries=0).attempts) == 1
+
+
+def test_a_retry_that_makes_no_draft_is_left_out() -> None:
+    """Cut out more strictly, a garment close to its background's colour is nothing."""
+    shades = drawn.top("tshirt").astype(np.int16)
+    faint: RGBImage = np.clip(245 + (shades - 245) // 12, 0, 255).astype(np.uint8)
+    result = dressed(faint, quality_threshold=1.01, max_retries=MOST_RETRIES)
+    assert "the garment cut out more strictly" not in {attempt.change for attempt in result.attempts}
+    assert 1 < len(result.attempts) <= MOST_RETRIES
+
+
+def test_a_network_replaces_the_embedded_person_mask() -> None:
+    photo, pose = drawn.mannequin()
+    asked: list[str] = []
+
+    def embedded(image_rgb: RGBImage, /) -> FloatArray:
+        asked.append("embedded")
+        return np.zeros(image_rgb.shape[:2], np.float32)
+
+    def network(image_rgb: RGBImage, /) -> FloatArray:
+        asked.append("network")
+        assert pose.mask is not None
+        assert pose.mask.shape == image_rgb.shape[:2]
+        return pose.mask
+
+    finder = TryOnEngines(GivenPose(pose), embedded, fine_person_mask=network)
+    assert draft(photo, drawn.top("tshirt"), TryOnOptions(), engines=finder).passed
+    assert asked == ["network"]
+
+
+def test_a_network_finds_a_garment_before_any_background() -> None:
+    photo, pose = drawn.mannequin()
+    mask = drawn.top_mask("tshirt")
+    busy = np.random.default_rng(0).integers(0, 255, (*mask.shape, 3), dtype=np.uint8)
+    garment = np.where(mask[..., None] > 127, drawn.top("tshirt"), busy)
+    refused(GarmentSegmentationError, photo, pose, garment)
+    finder = replace(engines(pose), garment_mask=lambda _, /: np.asarray(mask / 255, np.float32))
+    assert draft(photo, garment, TryOnOptions(), engines=finder).passed
 
 
 def test_stages_are_told_in_order_and_cancelling_stops_between_them() -> None:
@@ -307,6 +368,34 @@ def test_a_garment_that_is_worn() -> None:
 def test_a_garment_that_does_not_stand_out() -> None:
     photo, pose = drawn.mannequin()
     refused(GarmentSegmentationError, photo, pose, np.full((400, 300, 3), 250, np.uint8))
+
+
+def askew(image: RGBImage) -> RGBImage:
+    shear = np.array([[1, 0.5, -150], [0, 1, 0]], np.float64)
+    sheared: RGBImage = cv2.warpAffine(image, shear, image.shape[1::-1], borderValue=(245, 245, 245))
+    return sheared
+
+
+@pytest.mark.parametrize(
+    ("garment", "garment_type", "term"),
+    [
+        (drawn.top("dress")[::-1], "dress", "square"),
+        (drawn.trousers("shorts"), "tshirt", "mistaken"),
+        (drawn.skirt(), "dress", "mistaken"),
+        (
+            cv2.warpAffine(
+                drawn.skirt(), np.array([[1, 0.5, -150], [0, 1, 0]], float), (600, 800), borderValue=(245,) * 3
+            ),
+            "skirt",
+            "lopsided",
+        ),
+    ],
+    ids=["upside down", "shorts as a tee", "a skirt as a dress", "askew"],
+)
+def test_unfit_garments_fail_the_draft(garment: RGBImage, garment_type: GarmentType, term: str) -> None:
+    result = dressed(np.ascontiguousarray(garment), garment_type=garment_type, max_retries=0)
+    assert not result.passed
+    assert term in result.quality.failed
 
 
 # ---- the score ------------------------------------------------------------------------------------------------------
