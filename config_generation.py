@@ -97,6 +97,33 @@ class GenerationSettings(BaseSettings):
         0.5, ge=0.01, le=0.99, allow_inf_nan=False, description="Probability from which a picture is kept back."
     )
     image_metadata: bool = Field(True, description="Write prompt, seed, model and versions into generated PNG files.")
+    diffusion_identity: Literal["instantid", "ip-adapter"] = Field(
+        "instantid",
+        description="What shows engine=diffusion the child: instantid or ip-adapter; GET /models has licences.",
+    )
+    diffusion_path: str | None = Field(
+        None,
+        description="Its weights: a Hugging Face id or folder. Default: InstantX/InstantID, or h94/IP-Adapter.",
+    )
+    diffusion_face_model: str = Field(
+        "antelopev2",
+        min_length=1,
+        description="Face pack whose embeddings InstantID reads: what it was trained with.",
+    )
+    diffusion_size: int = Field(
+        1024,
+        ge=64,
+        le=2048,
+        multiple_of=64,
+        description="Side of the square that a head is drawn in, in pixels; SDXL was trained at 1024.",
+    )
+    diffusion_steps: int = Field(30, ge=1, le=100, description="Steps of denoising for each head.")
+    diffusion_guidance: float = Field(
+        5.0, ge=0, le=30, allow_inf_nan=False, description="How closely a head follows its prompt; 1 and below: not."
+    )
+    diffusion_candidates: int = Field(
+        4, ge=1, le=16, description="Pictures of a head of which the one most like the child is kept."
+    )
 
     @field_validator("image_sizes", mode="before")
     @classmethod

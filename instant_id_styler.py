@@ -25,6 +25,11 @@ from utils import FloatArray, GrayImage, RGBImage
 Progress = Callable[[float], None]
 """Told how much is done, 0 to 1, a few times a second, in the caller's thread. What it raises gives the work up."""
 
+
+def no_progress(done: float) -> None:
+    """For callers who only want the result."""
+
+
 POLL_S = 0.2
 PORTRAIT_PX, PORTRAIT_MARGIN = 448, 1.5
 """Of the photo that IP-Adapter plus-face sees: the face and a little of the hair around it."""

@@ -18,7 +18,7 @@ from face_regions import Frame, longer_side
 from face_slots import FaceSlot
 from hands_in_front import HandsInFront
 from identity_diffusion import Kind
-from instant_id_styler import InstantIdStyler, Progress
+from instant_id_styler import InstantIdStyler, Progress, no_progress
 from service.errors import InvalidValueError, ModelUnavailableError, NoFaceDetectedError, NoFaceSlotError
 from skin_tone import exposure
 from utils import FloatArray, GrayImage, RGBImage, Stopwatch
@@ -138,7 +138,7 @@ class Personalizer:
         slot_index: int = 0,
         options: PersonalizeOptions,
         engine: Engine = "classic",
-        progress: Progress = lambda done: None,  # noqa: ARG005
+        progress: Progress = no_progress,
     ) -> PersonalizedPage:
         """Draw the child into one slot of the page (HxWx3 RGB). `progress` is told of what takes seconds: diffusion.
 

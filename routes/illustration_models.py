@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -11,7 +11,6 @@ from fastapi import Depends, Form, Header
 from pydantic import BaseModel, ConfigDict, Field
 
 from personalizer import PersonalizeOptions
-from service.errors import ModelUnavailableError
 from service.illustrations import PageChoice, Result
 from service.image_io import ImageFormat
 from service.negotiation import preferred_image
@@ -19,11 +18,6 @@ from service.object_store import PresignedUrl
 from service.slots import SlotSpecs, parse_box, parse_choice
 from service.tables import Template
 from utils import FloatArray
-
-NO_DIFFUSION = (
-    "engine=diffusion is not available: no diffusion styler is installed in this version. Use engine=auto or classic."
-)
-
 
 DEFAULTS = PersonalizeOptions()
 
@@ -37,7 +31,8 @@ def page_options(
         Literal["storybook", "watercolor", "pencil", "comic", "none"], Form(description="How the face is drawn.")
     ] = DEFAULTS.style,
     strength: Annotated[
-        float, Form(ge=0, le=1, allow_inf_nan=False, description="0: the photo's surface as it is; 1: fully drawn.")
+        float,
+        Form(ge=0, le=1, allow_inf_nan=False, description="0: the photo's surface; 1: drawn, by diffusion all anew."),
     ] = DEFAULTS.strength,
     likeness: Annotated[
         float, Form(ge=0, le=1, allow_inf_nan=False, description="0: the drawing's proportions; 1: the child's.")
@@ -62,20 +57,22 @@ def page_options(
         Form(description="Recolour the drawn face, ears and neck where the child's skin is clearly darker or fairer."),
     ] = DEFAULTS.keep_skin_tone,
     engine: Annotated[
-        Literal["auto", "classic", "diffusion"], Form(description="auto takes the best that is installed.")
+        Literal["auto", "classic", "diffusion"],
+        Form(
+            description="classic draws in milliseconds; diffusion (SDXL, slow without a GPU) draws the head anew; "
+            "auto takes diffusion where there are a GPU and its models."
+        ),
     ] = "auto",
     seed: Annotated[
-        int, Form(ge=0, le=2**32 - 1, description="Chooses paper grain and hatching (watercolor, pencil).")
+        int, Form(ge=0, le=2**32 - 1, description="Chooses paper grain, hatching, and what diffusion draws.")
     ] = DEFAULTS.seed,
 ) -> PageChoice:
     """The fields that say how the child is drawn."""
-    if engine == "diffusion":
-        raise ModelUnavailableError(NO_DIFFUSION)
     options = PersonalizeOptions(
         mode=mode, style=style, strength=strength, likeness=likeness, blend=blend,
         match_colors=match_colors, keep_skin_tone=keep_skin_tone, seed=seed,
     )  # fmt: skip
-    return PageChoice(parse_choice(slot), options)
+    return PageChoice(parse_choice(slot), options, engine=engine)
 
 
 DrawingChoice = Annotated[PageChoice, Depends(page_options)]
@@ -127,6 +124,17 @@ class UsedSlot(Slot):
     index: int
 
 
+class DiffusionOut(BaseModel):
+    """How a diffusion model drew a page."""
+
+    identity: Literal["instantid", "ip-adapter"] = Field(description="What showed it the child.")
+    prompt: str
+    negative_prompt: str
+    seed: int = Field(description="Of the picture that was kept: the one most like the child.")
+    candidates: int = Field(description="Pictures that it was chosen from; 1 without a face recogniser.")
+    steps: int = Field(description="Steps of denoising that were run for each.")
+
+
 class Personalized(BaseModel):
     """A personalised page, stored until it expires."""
 
@@ -141,6 +149,7 @@ class Personalized(BaseModel):
     engine: str
     quality: dict[str, float | None]
     unavailable: dict[str, str] = Field(description="Why a figure is null.")
+    diffusion: DiffusionOut | None = Field(description="How it was drawn by diffusion; null where it wasn't.")
     timings_ms: dict[str, float]
 
     @classmethod
@@ -157,6 +166,7 @@ class Personalized(BaseModel):
             engine=page.engine,
             quality=page.quality,
             unavailable=page.unavailable,
+            diffusion=None if page.diffusion is None else DiffusionOut(**asdict(page.diffusion)),
             timings_ms={stage: round(ms, 2) for stage, ms in result.timings_ms.items()},
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, BinaryIO
 from uuid import UUID
 
@@ -24,7 +25,19 @@ from routes.illustration_models import (
 from routes.jobs import SUBMIT_ERRORS
 from service.books import KIND as BOOK
 from service.books import PHOTO, BookFormat, BookRequest
-from service.deps import IllustratorDep, Owner, Pool, StorageDep, SubmitJob, TemplatesDep, Timings, WebhookUrl
+from service.deps import (
+    ClientGoneDep,
+    DiffusionDep,
+    IllustratorDep,
+    Owner,
+    Pool,
+    SettingsDep,
+    StorageDep,
+    SubmitJob,
+    TemplatesDep,
+    Timings,
+    WebhookUrl,
+)
 from service.errors import (
     BadRequestError,
     ImageTooLargeError,
@@ -64,6 +77,8 @@ async def personalize(
     face_box: FaceBoxChoice,
     illustrator: IllustratorDep,
     pool: Pool,
+    diffusion: DiffusionDep,
+    gone: ClientGoneDep,
     owner: Owner,
     timings: Timings,
     illustration: Annotated[UploadFile | None, File(description="The page, unless `template_id` is given.")] = None,
@@ -72,9 +87,12 @@ async def personalize(
 ) -> Personalized | Response:
     """Draw the child into the page. With `Accept: image/png` (or jpeg, webp) the answer is the picture itself."""
     page = _one_page(illustration, template_id)
-    result = await pool.run(
-        illustrator.personalize, child_photo.file, page, owner=owner, choice=choice, face_box=face_box
-    )
+    choice = diffusion.settled(choice)
+    draw = partial(illustrator.personalize, child_photo.file, page, owner=owner, choice=choice, face_box=face_box)
+    if choice.engine == "diffusion":
+        result = await diffusion.run(lambda progress: draw(progress=progress), gone)
+    else:
+        result = await pool.run(draw)
     timings.update(result.timings_ms)
     if preferred_image(accept) is None:
         return Personalized.of(result)
@@ -90,6 +108,8 @@ async def personalize_book(
     face_box: FaceBoxChoice,
     illustrator: IllustratorDep,
     pool: Pool,
+    diffusion: DiffusionDep,
+    settings: SettingsDep,
     submit: SubmitJob,
     owner: Owner,
     format: Annotated[  # noqa: A002 - the API's word
@@ -101,6 +121,8 @@ async def personalize_book(
 
     A photo without a face and an unknown template are refused at once; nothing is kept then.
     """
+    if settings.role != "api":  # whose workers may have what this process hasn't
+        diffusion.settled(choice)
     await pool.run(illustrator.check_book, child_photo.file, template_ids, owner=owner, face_box=face_box)
     await child_photo.seek(0)
     box = None if face_box is None else face_box.tolist()

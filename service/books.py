@@ -16,6 +16,7 @@ from service.errors import naming
 from service.illustrations import SUFFIXES, Illustrator, PageChoice
 from service.image_io import DecodedImage, ImageFormat, append_pdf_page, encode_image
 from service.job_runs import JobResult, JobRun
+from service.page_diffusion import PageDiffusion
 
 BookFormat: TypeAlias = Literal["zip", "pdf", "png", "jpeg", "webp"]
 AddPage: TypeAlias = Callable[[DecodedImage], None]
@@ -36,25 +37,37 @@ class BookRequest(BaseModel):
     face_box: tuple[float, float, float, float] | None
 
 
-def make_book(run: JobRun, *, illustrator: Illustrator) -> JobResult:
-    """Do the job. The identity is prepared once for all pages; each page is a turn in the inference pool."""
+def make_book(run: JobRun, *, illustrator: Illustrator, diffusion: PageDiffusion) -> JobResult:
+    """Do the job. The identity is prepared once for all pages; each page is a turn in the inference pool.
+
+    A page that is drawn by diffusion is made in the job's own thread, which mostly waits for the GPU.
+    """
     request = BookRequest.model_validate(run.inputs)
+    choice = diffusion.settled(request.choice)
     run.progress("photo", 0)
     face_box = None if request.face_box is None else np.array(request.face_box, np.float32)
     with run.open(PHOTO) as photo:
         child = run.compute(illustrator.child, photo, face_box=face_box)
-    draw = partial(illustrator.book_page, child, owner=run.owner, choice=request.choice)
+    draw = partial(illustrator.book_page, child, owner=run.owner, choice=choice)
     pages = len(request.template_ids)
 
     def write(file: BinaryIO) -> None:
         with _open_book(file, request.format) as add:
             for number, template_id in enumerate(request.template_ids, start=1):
-                run.progress(f"page {number} of {pages}", (number - 1) / pages)
+                progress = partial(_page_progress, run, number, pages)
+                progress(0)
                 with naming(f"page {number}"):
-                    run.compute(_add_page, add, partial(draw, template_id))
+                    if choice.engine == "diffusion":
+                        _add_page(add, partial(draw, template_id, progress=progress))
+                    else:
+                        run.compute(_add_page, add, partial(draw, template_id))
 
     file = run.store(write, ending="_book.pdf" if request.format == "pdf" else "_book.zip")
     return JobResult(file, {"pages": pages, "media_type": file.media_type})
+
+
+def _page_progress(run: JobRun, number: int, pages: int, done: float) -> None:
+    run.progress(f"page {number} of {pages}", (number - 1 + done) / pages)
 
 
 def _add_page(add: AddPage, draw: Callable[[], DecodedImage]) -> None:

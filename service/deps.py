@@ -30,6 +30,7 @@ from service.jobs import Jobs
 from service.metrics import Metrics
 from service.model_pulls import ModelPulls
 from service.model_store import ModelStore
+from service.page_diffusion import PageDiffusion
 from service.processing_log import ProcessingLog
 from service.recognition import FaceRecognition, why_no_recogniser
 from service.result_cache import ResultCache
@@ -80,6 +81,11 @@ async def get_client_gone(request: Request) -> ClientGone:
 async def get_images(state: StateDep) -> ImageGeneration:
     """Image generation."""
     return state.images
+
+
+async def get_diffusion(state: StateDep) -> PageDiffusion:
+    """Pages by diffusion."""
+    return state.diffusion
 
 
 async def get_metrics(state: StateDep) -> Metrics:
@@ -271,6 +277,7 @@ async def _disconnected(receive: Receive) -> None:
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 Pool = Annotated[ClientPool, Depends(get_pool)]
 ClientGoneDep = Annotated[ClientGone, Depends(get_client_gone)]
+DiffusionDep = Annotated[PageDiffusion, Depends(get_diffusion)]
 ImagesDep = Annotated[ImageGeneration, Depends(get_images)]
 MetricsDep = Annotated[Metrics, Depends(get_metrics)]
 AccountsDep = Annotated[Accounts, Depends(get_accounts)]

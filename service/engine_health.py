@@ -39,6 +39,7 @@ def engines_of(state: State) -> dict[str, EngineHealth]:
         "virtual_tryon": EngineHealth("ready", "classic draft on MediaPipe Pose", "XNNPACK CPU"),
         "image_model": _image_model(state),
         "image_generation": _image_generation(state),
+        "page_diffusion": _page_diffusion(state),
     }
 
 
@@ -64,6 +65,19 @@ def _image_generation(state: State) -> EngineHealth:
     if standing == "failing":
         return EngineHealth("failing", state.images.model_name, None, reason)
     return EngineHealth("ready", state.images.model_name, None, f"The model is {standing}: the first request loads it.")
+
+
+def _page_diffusion(state: State) -> EngineHealth:
+    """What engine=diffusion draws pages with. Ready before it is loaded, as above."""
+    worker, name = state.diffusion.worker, state.settings.diffusion_identity
+    if worker.pipeline is not None:
+        return EngineHealth("ready", name, f"{worker.pipeline.device} {worker.pipeline.dtype}")
+    if missing := state.diffusion.missing():
+        return EngineHealth("missing", None, None, missing)
+    standing, reason = worker.state
+    if standing == "failing":
+        return EngineHealth("failing", name, None, reason)
+    return EngineHealth("ready", name, None, f"The model is {standing}: the first request loads it.")
 
 
 def _recognizer(state: State) -> EngineHealth:

@@ -9,21 +9,30 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from config import Settings
-from diffusion_models import INDEX, IPAdapterFiles, PipelineFiles, missing_libraries
+from diffusion_models import INDEX, IPAdapterFiles, PipelineFiles, PipelineOptions, missing_libraries
+from identity_diffusion import FILES, IdentityFiles
 from service.errors import ModelDownloadError, ModelUnavailableError
 from service.model_store import CommercialUse, ModelStatus
 
 PROFILE = "generation"
 """Name of these models on the command line."""
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 PULL = f"python main.py models pull {PROFILE}"
+IDENTITY_PROFILE = "diffusion"
+"""Name of what engine=diffusion needs on the command line."""
+IDENTITY_PULL = f"python main.py models pull {IDENTITY_PROFILE}"
+IDENTITIES = {"instantid": "InstantX/InstantID", "ip-adapter": "h94/IP-Adapter"}
+
+NO_MODEL_FILE = "The file that MODEL_FILE names isn't there. Put the checkpoint there, or leave MODEL_FILE empty."
 
 LICENCES: Mapping[str, tuple[str, CommercialUse]] = {
     "stabilityai/stable-diffusion-xl-base-1.0": ("CreativeML Open RAIL++-M, with use restrictions", "yes"),
     "h94/IP-Adapter": ("Apache-2.0", "yes"),
+    "InstantX/InstantID": ("weights for non-commercial research only, as their authors state", "no"),
 }
 """As the models' cards state them."""
 
@@ -59,10 +68,57 @@ class HubModels:
         if find_folder(settings.model_path, INDEX) is None:
             return _how_to_get("MODEL_PATH", settings.model_path)
         if settings.model_file is not None and not settings.model_file.is_file():
-            return "The file that MODEL_FILE names isn't there. Put the checkpoint there, or leave MODEL_FILE empty."
+            return NO_MODEL_FILE
         if settings.enable_ip_adapter and find_folder(settings.ip_adapter_path, settings.ip_adapter_weights) is None:
             return _how_to_get("IP_ADAPTER_PATH", settings.ip_adapter_path)
         return None
+
+    def options(self) -> PipelineOptions:
+        """How pipelines run."""
+        settings = self._settings
+        return PipelineOptions(
+            device=settings.device,
+            dtype=settings.generation_dtype,
+            compile=settings.generation_compile,
+            offload=settings.generation_offload,
+        )
+
+    @property
+    def identity_path(self) -> str:
+        """Where DIFFUSION_IDENTITY's weights are: a Hugging Face id or a folder."""
+        return self._settings.diffusion_path or IDENTITIES[self._settings.diffusion_identity]
+
+    def identity_files(self) -> IdentityFiles:
+        """The files of engine=diffusion.
+
+        Raises:
+            ModelUnavailableError: something isn't installed; the sentence says what, and how to get it.
+        """
+        if reason := self.missing_identity():
+            raise ModelUnavailableError(reason)
+        settings = self._settings
+        base, folder = find_folder(settings.model_path, INDEX), self._identity_folder()
+        assert base is not None
+        assert folder is not None
+        return IdentityFiles(settings.diffusion_identity, PipelineFiles(base, settings.model_file), folder)
+
+    def missing_identity(self) -> str | None:
+        """What of it isn't installed and how to get it; None where nothing is missing."""
+        settings = self._settings
+        if reason := missing_libraries():
+            return reason
+        if find_folder(settings.model_path, INDEX) is None:
+            return _how_to_get("MODEL_PATH", settings.model_path, IDENTITY_PULL)
+        if settings.model_file is not None and not settings.model_file.is_file():
+            return NO_MODEL_FILE
+        if self._identity_folder() is None:
+            return _how_to_get("DIFFUSION_PATH", self.identity_path, IDENTITY_PULL)
+        return None
+
+    def _identity_folder(self) -> Path | None:
+        """The folder that holds all that DIFFUSION_IDENTITY needs."""
+        folders = [find_folder(self.identity_path, file) for file in FILES[self._settings.diffusion_identity]]
+        return folders[0] if all(folders) else None
 
     def status(self) -> list[ModelStatus]:
         """For GET /models."""
@@ -71,7 +127,23 @@ class HubModels:
         if settings.enable_ip_adapter:
             about = "prompts the image model with a picture: IP_ADAPTER_PATH"
             found.append(_status(settings.ip_adapter_path, settings.ip_adapter_weights, "image adapter", about))
-        return found
+        return [*found, self._identity_status()]
+
+    def _identity_status(self) -> ModelStatus:
+        kind = self._settings.diffusion_identity
+        name = {"instantid": "InstantID", "ip-adapter": "IP-Adapter plus-face"}[kind]
+        about = f"{name}: shows engine=diffusion the child on its pages: DIFFUSION_IDENTITY={kind}"
+        status = _status(self.identity_path, FILES[kind][0], "identity adapter", about)
+        folder = self._identity_folder()
+        size = None if folder is None else sum((folder / file).stat().st_size for file in FILES[kind])
+        fetched = _is_hub_id(self.identity_path) and folder is None
+        return replace(
+            status,
+            name=f"{status.name} plus-face" if kind == "ip-adapter" else status.name,
+            installed=folder is not None,
+            bytes=size,
+            how_to_get=IDENTITY_PULL if fetched else None,
+        )
 
     def pull(self) -> list[str]:
         """Fetch what the settings name and isn't a folder; the names of what was fetched.
@@ -90,6 +162,20 @@ class HubModels:
             encoder = f"{settings.ip_adapter_image_encoder}/*"
             _fetch_files(settings.ip_adapter_path, [settings.ip_adapter_weights, encoder])
             fetched.append(settings.ip_adapter_path)
+        return fetched
+
+    def pull_identity(self) -> list[str]:
+        """As `pull`, for engine=diffusion: the image model and DIFFUSION_IDENTITY's weights."""
+        if reason := missing_libraries():
+            raise ModelDownloadError(reason)
+        settings = self._settings
+        fetched = []
+        if _is_hub_id(settings.model_path):
+            _fetch_pipeline(settings.model_path, configuration_only=settings.model_file is not None)
+            fetched.append(settings.model_path)
+        if _is_hub_id(self.identity_path):
+            _fetch_files(self.identity_path, list(FILES[settings.diffusion_identity]))
+            fetched.append(self.identity_path)
         return fetched
 
 
@@ -121,9 +207,9 @@ def _is_hub_id(model: str) -> bool:
     return HUB_ID.fullmatch(model) is not None and not Path(model).expanduser().is_dir()
 
 
-def _how_to_get(setting: str, model: str) -> str:
+def _how_to_get(setting: str, model: str, command: str = PULL) -> str:
     if _is_hub_id(model):
-        return f"The model {model} ({setting}) isn't installed. Get it with `{PULL}`."
+        return f"The model {model} ({setting}) isn't installed. Get it with `{command}`."
     return f"{setting} names no folder with such a model. Correct it, or give a Hugging Face id."
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 from uuid import UUID
 
 import numpy as np
 
 from face_slots import FaceSlot
+from instant_id_styler import Progress, no_progress
 from personalizer import Identity, PersonalizedPage, PersonalizeOptions, Personalizer
 from service.errors import ImageUnreadableError, InvalidValueError, NoFaceSlotError, naming
 from service.image_io import DecodedImage, ImageFormat, decode_image, encode_image
@@ -35,11 +36,15 @@ NO_SLOT = (
 
 @dataclass(frozen=True, slots=True)
 class PageChoice:
-    """How a page is to be personalised: which slot, in what manner, and as what file."""
+    """How a page is to be personalised: which slot, in what manner, by which engine, and as what file.
+
+    `PageDiffusion.settled` makes one of the two engines of "auto"; here it stands for the classical one.
+    """
 
     slot: SlotChoice = 0
     options: PersonalizeOptions = field(default_factory=PersonalizeOptions)
     format: ImageFormat = "png"
+    engine: Literal["auto", "classic", "diffusion"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +77,11 @@ class Illustrator:
         owner: str,
         choice: PageChoice,
         face_box: FloatArray | None,
+        progress: Progress = no_progress,
     ) -> Result:
         """Put the child of `photo` into a page: a file, or the id of a template that `owner` may use.
+
+        `progress` is told of what takes seconds: diffusion.
 
         Raises:
             ServiceError: one of the image, face, slot or storage errors.
@@ -87,7 +95,7 @@ class Illustrator:
                 slots, index = self._choose_slot(page, stored_slots, choice.slot)
         finally:
             wait([child])  # an error here must not close the upload under the other thread's hands
-        data, drawn = self._draw(child.result(), page, slots, index, choice, clock)
+        data, drawn = self._draw(child.result(), page, slots, index, choice, clock, progress)
         slots_in_page = len(slots)
         with clock.stage("store"):
             file = self.storage.save_result(data, suffix=SUFFIXES[choice.format])
@@ -116,7 +124,9 @@ class Illustrator:
             self.templates.get(template_id, owner)
         self.child(photo, face_box=face_box)
 
-    def book_page(self, child: Identity, template_id: UUID, *, owner: str, choice: PageChoice) -> DecodedImage:
+    def book_page(
+        self, child: Identity, template_id: UUID, *, owner: str, choice: PageChoice, progress: Progress = no_progress
+    ) -> DecodedImage:
         """A template with the child on it, otherwise as the page was.
 
         Raises:
@@ -124,7 +134,7 @@ class Illustrator:
         """
         page, stored_slots = self._page(template_id, owner)
         slots, index = self._choose_slot(page, stored_slots, choice.slot)
-        drawn = self.personalizer.personalize(child, page.rgb, slots, slot_index=index, options=choice.options)
+        drawn = self._personalized(child, page, slots, index, choice, progress)
         return replace(page, rgb=drawn.image_rgb)
 
     def add_template(
@@ -182,14 +192,29 @@ class Illustrator:
         index: int,
         choice: PageChoice,
         clock: Stopwatch,
+        progress: Progress,
     ) -> tuple[bytes, PersonalizedPage]:
-        drawn = self.personalizer.personalize(identity, page.rgb, slots, slot_index=index, options=choice.options)
+        drawn = self._personalized(identity, page, slots, index, choice, progress)
         clock.timings_ms.update(drawn.timings_ms)
         with clock.stage("encode"):
             data = encode_image(
                 drawn.image_rgb, format=choice.format, alpha=page.alpha, dpi=page.dpi, icc_profile=page.icc_profile
             )
         return data, drawn
+
+    def _personalized(
+        self,
+        identity: Identity,
+        page: DecodedImage,
+        slots: Sequence[FaceSlot],
+        index: int,
+        choice: PageChoice,
+        progress: Progress,
+    ) -> PersonalizedPage:
+        return self.personalizer.personalize(
+            identity, page.rgb, slots, slot_index=index, options=choice.options,
+            engine="diffusion" if choice.engine == "diffusion" else "classic", progress=progress,
+        )  # fmt: skip
 
     def _choose_slot(
         self, page: DecodedImage, stored: list[FaceSlot] | None, choice: SlotChoice

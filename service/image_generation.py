@@ -15,7 +15,7 @@ import numpy as np
 
 from config import Settings
 from content_filter import ContentFilter, load_content_filter
-from diffusion_models import PipelineFiles, PipelineOptions, load_pipeline
+from diffusion_models import load_pipeline
 from fitting_batches import Images
 from generation import Generator
 from generation_batch import BatchPipeline, ImageRequest
@@ -176,16 +176,8 @@ class ImageGeneration:
         return self.settings.model_path.rstrip("/").rpartition("/")[2]
 
     def _load(self) -> BatchPipeline:
-        settings = self.settings
-        files: PipelineFiles = self.models.files()
-        options = PipelineOptions(
-            device=settings.device,
-            dtype=settings.generation_dtype,
-            compile=settings.generation_compile,
-            offload=settings.generation_offload,
-        )
-        pipeline = load_pipeline(files, options)
-        if not settings.content_filter and getattr(pipeline, "safety_checker", None) is not None:
+        pipeline = load_pipeline(self.models.files(), self.models.options())
+        if not self.settings.content_filter and getattr(pipeline, "safety_checker", None) is not None:
             pipeline.safety_checker = None  # a model's own: it blackens pictures, and belongs to the filter
         return BatchPipeline(pipeline)
 

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from service.errors import ServiceError
+from service.hub_models import IDENTITY_PROFILE, HubModels
 from service.hub_models import PROFILE as GENERATION
-from service.hub_models import HubModels
 from service.model_store import FileCheck, ModelStatus, ModelStore
 
 OK, FAILED = 0, 1
@@ -28,6 +28,8 @@ def run(argv: Sequence[str], store: ModelStore, *, default_model: str, console: 
             return _list(store, console)
         if options.command == "pull" and options.model == GENERATION and store.hub is not None:
             return _pull_generation(store.hub, console)
+        if options.command == "pull" and options.model == IDENTITY_PROFILE and store.hub is not None:
+            return _pull_diffusion(store.hub, console)
         if options.command == "pull":
             return _pull(options.model, options.source, store, console)
         return _verify(options.model, store, console)
@@ -42,7 +44,10 @@ def _parser(default_model: str) -> argparse.ArgumentParser:
     commands.add_parser("list", help="every model: installed or not, size, licence, how to get it")
     pull = commands.add_parser("pull", help="download, verify and install a model; continues a broken download")
     pull.add_argument(
-        "model", nargs="?", default=default_model, help="a profile's name (default: %(default)s), or generation"
+        "model",
+        nargs="?",
+        default=default_model,
+        help="a profile's name (default: %(default)s), generation or diffusion",
     )
     pull.add_argument("--from", dest="source", type=Path, metavar="FOLDER_OR_ZIP", help="install without network")
     verify = commands.add_parser("verify", help="hash the installed files and compare")
@@ -100,6 +105,21 @@ def _pull_generation(hub: HubModels, console: Console) -> int:
     return OK
 
 
+def _pull_diffusion(hub: HubModels, console: Console) -> int:
+    """What engine=diffusion draws pages with; the Hub's library shows its own progress."""
+    for model in hub.pull_identity():
+        console.print(f"{model} is fetched.", markup=False, soft_wrap=True)
+    if reason := hub.missing_identity():
+        console.print(reason, style="red", markup=False, soft_wrap=True)
+        return FAILED
+    console.print(
+        "The models of engine=diffusion are installed. InstantID also reads a face pack: "
+        "`python main.py models pull antelopev2`.",
+        soft_wrap=True,
+    )
+    return OK
+
+
 def _verify(model: str | None, store: ModelStore, console: Console) -> int:
     names = [model] if model else [status.name for status in store.status() if _is_installed_pack(status)]
     if not names:
@@ -113,7 +133,7 @@ def _verify(model: str | None, store: ModelStore, console: Console) -> int:
 
 
 def _is_installed_pack(status: ModelStatus) -> bool:
-    return status.installed and status.kind not in ("embedded", "image model", "image adapter")
+    return status.installed and status.kind not in ("embedded", "image model", "image adapter", "identity adapter")
 
 
 def _sentence(check: FileCheck) -> str:

@@ -37,6 +37,7 @@ from service.metrics import Metrics
 from service.middleware import StartError
 from service.model_pulls import ModelPulls
 from service.model_store import ModelStore
+from service.page_diffusion import PageDiffusion
 from service.processing_log import ProcessingLog
 from service.rate_limit import RateLimiter
 from service.result_cache import ResultCache
@@ -76,6 +77,7 @@ class State:
     personalizer: Personalizer
     image_model: ImageModel
     images: ImageGeneration
+    diffusion: PageDiffusion
     fetcher: Fetcher
     limiter: RateLimiter
     metrics: Metrics
@@ -146,6 +148,7 @@ async def open_state(
         if _wants_pack(state) and settings.auto_download_models:
             state.models.pull_in_background(settings.face_model)
         state.images.start()
+        state.diffusion.start()
         metrics.on_work = state.processing.note
         background = [
             asyncio.create_task(_sweep_regularly(state)),
@@ -163,6 +166,7 @@ async def open_state(
                     await task
             await state.image_model.close()
             await asyncio.to_thread(state.images.close)
+            await asyncio.to_thread(state.diffusion.close)
             await state.fetcher.close()
             await asyncio.to_thread(state.pool.close)
             await asyncio.to_thread(state.password_pool.close)
@@ -182,7 +186,7 @@ def _handlers(state: State) -> dict[str, Handler]:
         on_outcome=state.metrics.tryon,
     )
     return {
-        books.KIND: partial(books.make_book, illustrator=state.illustrator),
+        books.KIND: partial(books.make_book, illustrator=state.illustrator, diffusion=state.diffusion),
         contour_jobs.KIND: partial(contour_jobs.make_contours, contourer=state.contourer),
         image_jobs.KIND: partial(image_jobs.make_images, generation=state.images),
         tryon_jobs.KIND: partial(tryon_jobs.make_tryon, tools=tryon_tools),
@@ -205,6 +209,7 @@ async def _build(
     pool = InferencePool(max_workers=settings.max_workers, max_queue=settings.max_queue)
     images = ImageGeneration(settings, storage)
     models = ModelStore(settings.models_dir, hub=images.models)
+    diffusion = PageDiffusion(settings, models=models, hub=images.models, landmarks=landmarks, detector=detector)
     return State(
         settings=settings,
         pool=pool,
@@ -217,9 +222,12 @@ async def _build(
         poses=BodyPoses(pool_size=settings.max_workers),
         detector=detector,
         expression_model=expression_model,
-        personalizer=Personalizer(detector=detector, landmarks=landmarks, threads=settings.max_workers),
+        personalizer=Personalizer(
+            detector=detector, landmarks=landmarks, threads=settings.max_workers, diffusion=diffusion.styler
+        ),
         image_model=_image_model(settings, pool),
         images=images,
+        diffusion=diffusion,
         fetcher=Fetcher(
             max_bytes=settings.max_upload_bytes,
             timeout_s=settings.fetch_timeout,
