@@ -31,8 +31,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from main import create_app
+from service.tryon_report import seed_code
 from tests.conftest import encoded, settings_in
 from tests.face_packs import picture_of_squares, write_pack
+from tests.servers import wait_for
 
 PROJECT = Path(__file__).resolve().parents[1]
 MIB = 2**20
@@ -139,7 +141,22 @@ UPLOADS = [
     Upload("/api/v1/compare-images", "file_b"),
     Upload("/api/v1/frontal/crop", "image"),
     Upload("/api/v1/frontal/crop/submit", "image"),
+    Upload("/api/tryon", "user_image"),
+    Upload("/api/tryon", "product_image"),
+    Upload("/api/tryon/submit", "user_image"),
+    Upload("/api/tryon/submit", "product_image"),
 ]
+UNDRESSED = frozenset({(202, ""), (422, "SEGMENTATION_FAILED"), (422, "POSE_FAILED"),
+                       (422, "GARMENT_SEGMENTATION_FAILED")})  # fmt: skip
+"""Harmless pictures of no person or garment: at once, or in the job that takes them."""
+
+
+def right_codes(upload: Upload, hostile: Hostile) -> set[tuple[int, str]]:
+    """What a route may answer; try-ons have words of their own."""
+    if not upload.route.startswith("/api/tryon"):
+        return set(hostile.codes)
+    codes = {(status, seed_code(code)) for status, code in hostile.codes}
+    return codes | UNDRESSED if codes & FACELESS else codes
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +188,8 @@ def form(photo: bytes, page: bytes, template_id: str) -> Callable[[Upload, bytes
         sound = {
             "/personalize": {"child_photo": photo, "illustration": page},
             "/api/v1/compare-images": {"file_a": face, "file_b": face},
+            "/api/tryon": {"user_image": photo, "product_image": page},
+            "/api/tryon/submit": {"user_image": photo, "product_image": page},
         }.get(upload.route, {})
         parts = {
             name: (f"../../{name}.png", content, "image/png") for name, content in {**sound, upload.part: data}.items()
@@ -199,6 +218,9 @@ def remove_what_was_stored(client: TestClient, body: dict[str, Any]) -> None:
         client.delete(f"/templates/{body['template_id']}")
     if file_id := body.get("file_id") or body.get("output_file_id"):
         client.delete(f"/download/{file_id}")
+    if job := body.get("job_id"):
+        wait_for(lambda: client.get(f"/api/v1/jobs/{job}").json()["finished_at"])
+        client.delete(f"/api/v1/jobs/{job}")
 
 
 # --- tests ----------------------------------------------------------------------------------------------------------
@@ -215,7 +237,7 @@ def test_hostile_pictures_get_their_code(
     client = client_of(upload)
     answer = client.post(upload.route, **form(upload, hostile.build()))
     body = answer.json()
-    assert (answer.status_code, body.get("code", "")) in hostile.codes, body
+    assert (answer.status_code, body.get("code", "")) in right_codes(upload, hostile), body
     remove_what_was_stored(client, body)
 
 
