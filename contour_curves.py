@@ -46,7 +46,7 @@ def fit_curves(lines: Sequence[Points], sharp: Points, *, tolerance: float, reac
     """
     if not lines:
         return []
-    ways = [line[:, 0] + 1j * line[:, 1] for line in lines]
+    ways = consecutive(np.concatenate(lines).view(complex).ravel(), [len(line) for line in lines])
     hints = sharp[:, 0] + 1j * sharp[:, 1]
     ends = Counter(complex(way[at]) for way in ways for at in (0, -1))
     alone = [way[0] == way[-1] and ends[complex(way[0])] == 2 for way in ways]  # where others meet it, a ring begins
@@ -83,14 +83,14 @@ def flatten(curve: Curve) -> Points:
 class _Track:
     """All lines, one after the other.
 
-    at: (N,) the way to each point along them, with a gap between lines. sharp: (N,) whether a corner is expected there.
+    at: (N,) the way to each point along them, with a gap between lines. hints: (K,) places where corners are expected.
     """
 
     points: Complex
     at: Reals
     first: AnyArray
     last: AnyArray
-    sharp: NDArray[np.bool_]
+    hints: Complex
     reach: float
 
     @classmethod
@@ -100,8 +100,12 @@ class _Track:
         points = np.concatenate(ways)
         steps = np.append(0, np.abs(np.diff(points)))
         steps[first] = 4 * reach
-        sharp = np.logical_or.reduce(np.abs(points[:, None] - hints) < _HINT * reach, axis=1)
-        return cls(points, np.cumsum(steps), first, last, sharp, reach)
+        return cls(points, np.cumsum(steps), first, last, hints, reach)
+
+    def is_sharp(self, index: AnyArray) -> NDArray[np.bool_]:
+        """Whether a corner is expected at points."""
+        near = np.abs(self.points[index, None] - self.hints) < _HINT * self.reach
+        return np.asarray(near.any(axis=1))
 
     def place(self, at: Reals) -> Complex:
         """The points that far along."""
@@ -114,11 +118,10 @@ class _Track:
         arm = np.minimum(np.minimum(self.at - begin, end - self.at), self.reach)
         bend = _bend(self.points - self.place(self.at - arm), self.place(self.at + arm) - self.points)
         bend[arm < self.reach / 2] = 0
+        bent = np.flatnonzero(bend > _EXPECTED)
+        bent = bent[(bend[bent] > _CORNER) | self.is_sharp(bent)]
         found: list[int] = []
-        for index in sorted(
-            np.flatnonzero(bend > np.where(self.sharp, _EXPECTED, _CORNER)).tolist(),
-            key=lambda index: -float(bend[index]),
-        ):
+        for index in bent[np.argsort(-bend[bent], kind="stable")].tolist():
             if all(abs(self.at[index] - self.at[other]) > self.reach for other in found):
                 found.append(index)
         return np.array(sorted(found), int)
@@ -161,9 +164,9 @@ def _unit(vectors: Complex) -> Complex:
 
 def _pass_through(track: _Track, begin: AnyArray, end: AnyArray, leaving: Complex, arriving: Complex) -> None:
     """Gives lines that pass through a common end without a bend a common tangent; changes both arrays of directions."""
+    ends = np.append(track.first, track.last)
     is_end = np.zeros(len(track.points), bool)
-    is_end[track.first] = is_end[track.last] = True
-    is_end &= ~track.sharp
+    is_end[ends] = ~track.is_sharp(ends)
     meeting: dict[complex, list[tuple[Complex, int]]] = {}
     for index, directions in ((begin, leaving), (end, arriving)):
         numbers = np.flatnonzero(is_end[index])

@@ -6,11 +6,11 @@ are the subject's own sides, as in MediaPipe's numbering: 33 is the right eye's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, pairwise
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import shapely
@@ -22,6 +22,9 @@ from utils import smoothstep
 
 Points: TypeAlias = NDArray[np.float64]
 """(N, 2) float64: x, y in pixels."""
+Scalar = TypeVar("Scalar", bound=np.generic)
+Ring: TypeAlias = tuple[Points, Sequence[int]]
+"""The points of a closed line, and those of them at which it may bend sharply."""
 
 
 def bernstein(t: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -96,7 +99,7 @@ class Similarity:
         return float(np.hypot(*self.matrix[:, 0]))
 
 
-def consecutive(array: NDArray[np.float64], sizes: Sequence[int]) -> list[NDArray[np.float64]]:
+def consecutive(array: NDArray[Scalar], sizes: Sequence[int]) -> list[NDArray[Scalar]]:
     """The array in pieces of those sizes: `np.split` takes ten times as long for many small ones."""
     ends = list(accumulate(sizes, initial=0))
     return [array[start:stop] for start, stop in pairwise(ends)]
@@ -136,7 +139,7 @@ def check_mesh(points: Points, width: int, height: int) -> tuple[Points, HeadPos
         )
     if np.ptp(points, axis=0).max() < LEAST_FACE_PX:
         raise InvalidValueError(f"landmarks: the face is smaller than {LEAST_FACE_PX:g} pixels. Send a larger photo.")
-    narrow, wide = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(points.T)), 0))
+    wide, narrow = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
     if narrow < _LEAST_WIDTH * wide:
         raise InvalidValueError("landmarks: the points lie on one line. Send the mesh of a face that shows.")
     rotation, misfit = _fit_mean_face(points)
@@ -207,8 +210,8 @@ def _eye_centres(points: Points) -> tuple[Points, Points]:
     return points[corners].mean(axis=0), points[mirrored_index()[corners]].mean(axis=0)
 
 
-def smooth_rings(rings: Sequence[tuple[Points, Sequence[int]]]) -> list[Points]:
-    """Closed curves through points (N, 2), as polylines (3 N, 2); each may bend sharply at its positions `corners`.
+def smooth_rings(rings: Sequence[Ring]) -> list[Points]:
+    """Closed curves through the rings' points (N, 2), as polylines (3 N, 2).
 
     Centripetal Catmull-Rom (Yuksel, Schaefer, Keyser, "Parameterization and applications of Catmull-Rom curves", 2011):
     it neither loops nor overshoots between points that are unevenly far apart. All rings at once: they are short.
@@ -238,39 +241,51 @@ def smooth_rings(rings: Sequence[tuple[Points, Sequence[int]]]) -> list[Points]:
     return consecutive(curves, (sizes * _SAMPLES).tolist())
 
 
-def mesh_shapes(points: Points) -> dict[str, shapely.Geometry]:
-    """What the mesh says of the features: valid polygons, `mouth_inner` empty where the lips touch.
+def mesh_areas(points: Points) -> tuple[dict[str, shapely.Geometry], dict[str, shapely.Geometry]]:
+    """What the mesh says of the features, and the zones between them: valid polygons by name.
 
-    MediaPipe's published contours, and a ring of the nose drawn on photographs. On a turned head the oval's far side
-    runs inside the cheek that hides it: the face is then the oval and the far half's hull.
+    Features are MediaPipe's published contours, and a ring of the nose drawn on photographs; `mouth_inner` is empty
+    where the lips touch. On a turned head the oval's far side runs inside the cheek that hides it: the face is then the
+    oval and the far half's hull.
+
+    Zones overlap the features, the hair and each other. What a zone shares with a feature that is cut out of it (the
+    brow's upper edge, the lower lid) is the feature's own edge, since the zone's runs hidden through the feature's
+    middle. `reach` bounds the face in a label map: a little wider than the mesh, and far higher, for the hairline;
+    `reach_between_ears` is not wider beside the ears, for maps that call them skin. `jaw` is a band along the outline
+    from ear to ear.
     """
-    upper, lower = _mouth_edges(points)
-    rings: dict[str, tuple[Points, Sequence[int]]] = {
+    lips = _mouth_edges(points)
+    features = _feature_rings(points, *lips)
+    areas = _polygons({**features, **_zone_rings(points, (lips[0] + lips[1]) / 2)})
+    far = _far_halves(points)
+    if far:
+        areas["face"] = shapely.union_all([areas["face"], *_hulls(far)])
+        # The hull once more as far up as the face may reach.
+        raised = _hulls([np.concatenate([half, half + 1.3 * (points[10] - points[9])]) for half in far])
+        for name in ("reach", "reach_between_ears"):
+            areas[name] = shapely.union_all([areas[name], *raised])
+    zones = {name: areas.pop(name) for name in list(areas) if name not in features}
+    if "mouth_inner" not in areas or areas["mouth_inner"].area < _LEAST_OPENING * areas["lips"].area:
+        areas["mouth_inner"] = shapely.Polygon()
+    return areas, zones
+
+
+def _feature_rings(points: Points, upper_lip: Points, lower_lip: Points) -> dict[str, Ring]:
+    rings: dict[str, Ring] = {
         "face": (points[list(FACE_OVAL)], ()),
         "nose": (points[list(_NOSE)], ()),
         "lips": (points[list(LIPS)], (0, 10)),
-        "mouth_inner": (np.concatenate([upper, lower[-2:0:-1]]), (0, 10)),
     }
+    if (upper_lip != lower_lip).any():
+        rings["mouth_inner"] = np.concatenate([upper_lip, lower_lip[-2:0:-1]]), (0, 10)
     for side, mesh in _sides(points):
         rings[f"eye_{side}"] = mesh[[33, *_EYE_LOWER, 133, *_EYE_UPPER[::-1]]], (0, 8)
         rings[f"brow_{side}"] = mesh[[*_BROW_LOWER, *_BROW_UPPER[::-1]]], (0, 4, 5, 9)
-    shapes = _polygons(rings)
-    far = _far_halves(points)
-    if far:
-        shapes["face"] = shapely.union_all([shapes["face"], *(shapely.MultiPoint(half).convex_hull for half in far)])
-    if shapes["mouth_inner"].area < _LEAST_OPENING * shapes["lips"].area:
-        shapes["mouth_inner"] = shapely.Polygon()
-    return shapes
+    return rings
 
 
-def mesh_zones(points: Points, *, ears_are_skin: bool) -> dict[str, shapely.Geometry]:
-    """Where the regions between the features lie: valid polygons that overlap the features, the hair and each other.
-
-    What a zone shares with a feature that is cut out of it (the brow's upper edge, the lower lid) is the feature's own
-    edge, since the zone's runs hidden through the feature's middle. `reach` bounds the face in a label map: a little
-    wider than the mesh, but not beside the ears where the map calls them skin, and far higher, for the hairline. `jaw`
-    is a band along the outline from ear to ear.
-    """
+def _zone_rings(points: Points, seam: Points) -> dict[str, Ring]:
+    """seam: the line (11, 2) between the lips."""
     left, up, centre = mirrored_index(), points[10] - points[9], points[9]
     brows = {side: _middle(mesh, _BROW_UPPER, _BROW_LOWER) for side, mesh in _sides(points)}
     between_brows = np.concatenate([brows["right"], points[9:10], brows["left"][::-1]])
@@ -280,32 +295,25 @@ def mesh_zones(points: Points, *, ears_are_skin: bool) -> dict[str, shapely.Geom
     t_side = list(_T_SIDE)
     chin = points[list(_CHIN)]
     chin[_CHIN_EDGE] += 0.4 * (chin[_CHIN_EDGE] - points[_CHIN_CENTRE])
-    seam = np.mean(_mouth_edges(points), axis=0)
     jaw, middle = points[list(_JAW)], points[list(FACE_OVAL)].mean(axis=0)
-    zones = {
-        "forehead": np.concatenate([between_brows, outer[:1], outer + 4 * up, outer[1:]]),
-        "t_bar": np.concatenate([between_brows[2:-2], points[left[t_side]], above[4:-4], points[t_side[::-1]]]),
-        "bridge": np.concatenate([points[list(_BRIDGE)], points[left[list(_BRIDGE[::-1])]]]),
-        "chin": chin,
-        "reach": _reach(points, ears_are_skin=ears_are_skin),
-        "jaw": np.concatenate([middle + 1.25 * (jaw - middle), (middle + 0.75 * (jaw - middle))[::-1]]),
+    jaw_band = np.concatenate([middle + 1.25 * (jaw - middle), (middle + 0.75 * (jaw - middle))[::-1]])
+    above_seam = np.concatenate([points[[61]], seam, points[[291]], points[[291, 61]] + up])
+    t_bar = np.concatenate([between_brows[2:-2], points[left[t_side]], above[4:-4], points[t_side[::-1]]])
+    rings: dict[str, Ring] = {
+        "forehead": (np.concatenate([between_brows, outer[:1], outer + 4 * up, outer[1:]]), ()),
+        "t_bar": (t_bar, ()),
+        "bridge": (np.concatenate([points[list(_BRIDGE)], points[left[list(_BRIDGE[::-1])]]]), ()),
+        "chin": (chin, ()),
+        "reach": (_reach(points, ears_are_skin=False), ()),
+        "reach_between_ears": (_reach(points, ears_are_skin=True), ()),
+        "jaw": (jaw_band, (0, 10, 11, 21)),
+        "upper_lip": (above_seam, (0, 12, 13, 14)),
     }
     for side, mesh in _sides(points):
-        zones[f"cheek_{side}"] = mesh[list(_CHEEK)]
+        rings[f"cheek_{side}"] = mesh[list(_CHEEK)], ()
         lid = np.concatenate([mesh[[33]], _middle(mesh, _EYE_UPPER, _EYE_LOWER), mesh[[133]]])
-        zones[f"under_eye_{side}"] = np.concatenate([lid, mesh[list(_UNDER_EYE)]])
-    rings: dict[str, tuple[Points, Sequence[int]]] = {name: (ring, ()) for name, ring in zones.items()}
-    above_seam = np.concatenate([points[[61]], seam, points[[291]], points[[291, 61]] + up])
-    rings["upper_lip"] = above_seam, (0, 12, 13, 14)
-    rings["jaw"] = zones["jaw"], (0, 10, 11, 21)
-    polygons = _polygons(rings)
-    far = _far_halves(points)
-    if far:
-        # The hull once more as far up as the face may reach.
-        raised = [np.concatenate([half, half + 1.3 * up]) for half in far]
-        hulls = [shapely.MultiPoint(half).convex_hull for half in raised]
-        polygons["reach"] = shapely.union_all([polygons["reach"], *hulls])
-    return polygons
+        rings[f"under_eye_{side}"] = np.concatenate([lid, mesh[list(_UNDER_EYE)]]), ()
+    return rings
 
 
 def _reach(points: Points, *, ears_are_skin: bool) -> Points:
@@ -336,6 +344,10 @@ def _far_halves(points: Points) -> list[Points]:
         return []
     halves = [across <= _MIDDLE_CM, across >= -_MIDDLE_CM]
     return [points[: len(across)][half] for half in halves if (sticking_out & half).any()]
+
+
+def _hulls(clouds: Sequence[Points]) -> list[shapely.Geometry]:
+    return [shapely.MultiPoint(cloud).convex_hull for cloud in clouds]
 
 
 def _outermost(mesh: Points, centre: Points) -> Points:
@@ -370,7 +382,7 @@ def _mouth_edges(points: Points) -> tuple[Points, Points]:
     return np.where(touching, seam, upper), np.where(touching, seam, lower)
 
 
-def _polygons(rings: dict[str, tuple[Points, Sequence[int]]]) -> dict[str, shapely.Geometry]:
+def _polygons(rings: Mapping[str, Ring]) -> dict[str, shapely.Geometry]:
     """The smooth rings as valid areas: a turned head's rings cross themselves."""
     curves = smooth_rings(list(rings.values()))
     numbers = np.repeat(np.arange(len(curves)), [len(curve) for curve in curves])

@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from contour_curves import Curve, fit_curves, flatten, signed_area
-from contour_geometry import Points, Similarity, apply, consecutive, mesh_zones
+from contour_geometry import Points, Similarity, apply, consecutive
 from contour_tracing import shared_borders
 from face_parsing_map import FACE_PARTS, Part, PartMap
 from utils import AnyArray
@@ -65,6 +65,7 @@ MAP_ONLY: Mapping[str, tuple[Part, ...]] = MappingProxyType({
     "glasses": (Part.GLASSES,),
 })  # fmt: skip
 _CORNERS = (33, 133, 263, 362, 61, 291)  # of the eyes and the mouth
+_FACE_PARTS = np.isin(np.arange(len(Part)), list(FACE_PARTS))  # by part
 _DIGITS = 2  # of a coordinate on the canvas
 _LEAST_CELL = 1e-4  # of the face's area: what two nearly equal lines leave between them
 _LEAST_AREA = 5e-4  # of the face's area: a smaller piece of a region, or hole in it, is none
@@ -123,6 +124,7 @@ class Region:
 def face_regions(
     points: Points,
     shapes: Mapping[str, shapely.Geometry],
+    zones: Mapping[str, shapely.Geometry],
     part_map: PartMap | None,
     clip: shapely.Polygon,
     alignment: Similarity,
@@ -133,14 +135,17 @@ def face_regions(
 
     Args:
         points: the mesh (468 or 478, 2), checked.
-        shapes: its features (`contour_geometry.mesh_shapes`).
+        shapes, zones: its features and what lies between them (`contour_geometry.mesh_areas`).
         part_map: what the label map shows of it, if there is one.
         clip: the part of the photo that the canvas shows.
         alignment: the photo's way onto the canvas.
         tolerance: how far curves may leave the traced borders, in pixels of the photo.
     """
-    ears_are_skin = part_map is not None and not part_map.has(Part.EAR_RIGHT)
-    view = _View(shapes, mesh_zones(points, ears_are_skin=ears_are_skin), part_map)
+    zones = dict(zones)
+    between_ears = zones.pop("reach_between_ears")
+    if part_map is not None and not part_map.has(Part.EAR_RIGHT):
+        zones["reach"] = between_ears
+    view = _View(shapes, zones, part_map)
     drawing = _draw(view.lines(clip))
     places = shapely.get_coordinates(shapely.point_on_surface(drawing.cells))
     members = view.members(places) & shapely.contains_xy(clip, places)
@@ -151,12 +156,11 @@ def face_regions(
     lines = [border.line for border in borders]
     curves = fit_curves(lines, points[list(_CORNERS)], tolerance=tolerance, reach=_REACH * size)
     curves = _on_canvas(curves, clip, alignment)
-    with_outside = np.column_stack([members, np.zeros(len(members), bool)]).tolist()
     least_area = _LEAST_AREA * face_area * alignment.scale**2
     regions = []
-    for name, inside in zip(REGIONS, with_outside, strict=True):
-        is_line = name == "jawline"
-        rings = _jawline(borders, curves) if is_line else _rings(borders, curves, inside, least_area)
+    for name, ways in _outlines(borders, curves, members).items():
+        chains = _chained(ways)
+        rings = chains if name == "jawline" else _rings(chains, least_area)
         source, reason = (view.source(name), None) if rings else (None, view.reason(name))
         regions.append(Region(name, tuple(rings), source, reason))
     return regions
@@ -203,6 +207,7 @@ class _View:
     def members(self, places: Points) -> Flags:
         """(regions, cells): which cells belong to each region, by a point inside each cell."""
         areas = np.array([*self.zones.values(), *self.shapes.values()])
+        shapely.prepare(areas)
         inside = shapely.contains_xy(areas[:, None], *places.T)
         zone = dict(zip(self.zones, inside, strict=False))
         mesh = dict(zip(self.shapes, inside[len(self.zones) :], strict=True))
@@ -212,10 +217,12 @@ class _View:
             face = np.logical_or.reduce([mesh["face"], mesh["nose"], zone["cheek_right"], zone["cheek_left"]])
         else:
             part = self.part_map.at(places)
-            face = zone["reach"] & np.isin(part, list(FACE_PARTS))
+            face = zone["reach"] & _FACE_PARTS[part]
 
         def feature(name: str, *parts: Part) -> Flags:
-            found: Flags = face & np.isin(part, parts) if self.shown(name) else mesh[name]
+            found: Flags = (
+                face & np.logical_or.reduce([part == each for each in parts]) if self.shown(name) else mesh[name]
+            )
             return found
 
         is_ = {name: part == codes[0] for name, codes in MAP_ONLY.items()}
@@ -307,9 +314,9 @@ def _draw(lines: Sequence[shapely.Geometry]) -> _Drawing:
     vertices, ring = shapely.get_coordinates(rings, return_index=True)
     sought = _step_keys(points[np.append(first, last)], points[np.append(first + 1, last - 1)])
     order = np.argsort(sought)
-    steps = _step_keys(vertices[:-1], vertices[1:])
-    at = np.searchsorted(sought, steps, sorter=order).clip(max=len(order) - 1)
-    found = np.flatnonzero((sought[order[at]] == steps) & (ring[1:] == ring[:-1]))
+    sought, steps = sought[order], _step_keys(vertices[:-1], vertices[1:])
+    at = np.searchsorted(sought[1:], steps, side="right")
+    found = np.flatnonzero((sought[at] == steps) & (ring[1:] == ring[:-1]))
     beside = np.full(len(order), len(cells))
     beside[order[at[found]]] = cell_of_ring[ring[found]]
     left, right = beside.reshape(2, -1)
@@ -341,8 +348,7 @@ def _absorb_slivers(drawing: _Drawing, members: Flags, least: float) -> None:
             members[:, cell] = members[:, shared.argmax()]
 
 
-@dataclass(frozen=True, slots=True)
-class _Border:
+class _Border(NamedTuple):
     """A line between two cells that differ in some region.
 
     start, stop: numbers of its ends. left, right: the cells. jaw: it is the face's outline from ear to ear.
@@ -406,30 +412,37 @@ def _joined(arcs: list[_Border]) -> list[_Border]:
 # ---- rings -----------------------------------------------------------------------------------------------------------
 
 
-def _rings(borders: list[_Border], curves: list[Curve], inside: list[bool], least_area: float) -> list[Curve]:
-    """The closed curves around the cells that are `inside`, which lie to their left; without specks and pinholes."""
-    directed = []
-    for border, curve in zip(borders, curves, strict=True):
-        if inside[border.left] and not inside[border.right]:
-            directed.append((border.start, border.stop, curve))
-        elif inside[border.right] and not inside[border.left]:
-            directed.append((border.stop, border.start, curve[::-1, ::-1]))
-    rings = [_closed(chain) for chain in _chained(directed)]
+_Way: TypeAlias = tuple[int, int, Curve]
+"""A curve, after the numbers of the places from which and to which it leads."""
+
+
+def _outlines(borders: list[_Border], curves: list[Curve], members: Flags) -> dict[str, list[_Way]]:
+    """The curves around each region, which lies to their left; of the jawline, those from ear to ear."""
+    there = [(border.start, border.stop, curve) for border, curve in zip(borders, curves, strict=True)]
+    back = [(stop, start, curve[::-1, ::-1]) for start, stop, curve in there]
+    cells = np.array([(border.left, border.right) for border in borders], int).reshape(-1, 2)
+    left, right = np.column_stack([members, np.zeros(len(members), bool)])[:, cells.T].swapaxes(0, 1)
+    outlines: dict[str, list[_Way]] = {name: [] for name in REGIONS}
+    names = list(REGIONS)
+    for ways, ahead in ((there, left & ~right), (back, right & ~left)):
+        for region, number in np.argwhere(ahead).tolist():
+            outlines[names[region]].append(ways[number])
+    outlines["jawline"] = [way for way, border in zip(there, borders, strict=True) if border.jaw]
+    return outlines
+
+
+def _rings(chains: list[Curve], least_area: float) -> list[Curve]:
+    """Closed curves without specks and pinholes."""
+    rings = [_closed(chain) for chain in chains]
     return [ring for ring in rings if abs(signed_area(ring)) >= least_area]
 
 
-def _jawline(borders: list[_Border], curves: list[Curve]) -> list[Curve]:
-    """The face's outline from ear to ear, in one piece or several."""
-    jaw = [(border.start, border.stop, curve) for border, curve in zip(borders, curves, strict=True) if border.jaw]
-    return _chained(jaw)
-
-
-def _chained(directed: list[tuple[int, int, Curve]]) -> list[Curve]:
+def _chained(ways: list[_Way]) -> list[Curve]:
     """Curves from place to place, joined; where several leave a place, by the sharpest turn to the left."""
     leaving: dict[int, list[tuple[int, Curve]]] = {}
-    for start, stop, curve in directed:
+    for start, stop, curve in ways:
         leaving.setdefault(start, []).append((stop, curve))
-    arriving = {stop for _, stop, _ in directed}
+    arriving = {stop for _, stop, _ in ways}
     chains = []
     # Lines that nothing leads to are begun first, so that they are whole.
     for start in sorted(leaving, key=arriving.__contains__):
@@ -447,7 +460,7 @@ def _chained(directed: list[tuple[int, int, Curve]]) -> list[Curve]:
 def _closed(chain: Curve) -> Curve:
     """The chain, led back to its start where noding has lost a step in the noise of a map."""
     start, end = chain[0, 0], chain[-1, 3]
-    if (start == end).all():
+    if start.tolist() == end.tolist():
         return chain
     back = np.stack([end, end + (start - end) / 3, start - (start - end) / 3, start])
     return np.concatenate([chain, back[None]])

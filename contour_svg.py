@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import shapely
 
-from contour_geometry import Points, Similarity, align, apply, check_mesh, mesh_shapes
+from contour_geometry import Points, Similarity, align, apply, check_mesh, mesh_areas
 from contour_regions import REGIONS, Region, face_regions
 from face_geometry import HeadPose
 from face_parsing_map import LabelScheme, prepare_map
@@ -88,7 +88,7 @@ def facial_contours(
     alignment = align(points, width, height, autorotate=options.autorotate, crop=options.size if options.crop else None)
     canvas = np.array([[0, 0], [alignment.width, 0], [alignment.width, alignment.height], [0, alignment.height]])
     clip = shapely.box(0, 0, width, height).intersection(shapely.Polygon(apply(alignment.inverse, canvas)))
-    shapes = mesh_shapes(points)
+    shapes, zones = mesh_areas(points)
     if clip.intersection(shapes["face"]).area < 0.5 * shapes["face"].area:
         raise InvalidValueError("landmarks: most of the face lies outside the photo.")
     part_map = None
@@ -99,7 +99,7 @@ def facial_contours(
     size = float(np.ptp(points, axis=0).max())
     grain = 0.0 if part_map is None else float(part_map.scale.max())
     tolerance = max(_TOLERANCE * size, _MAP_TOLERANCE * grain) * _SMOOTHING_RANGE ** (2 * options.smoothing - 1)
-    found = face_regions(points, shapes, part_map, clip, alignment, tolerance=tolerance)
+    found = face_regions(points, shapes, zones, part_map, clip, alignment, tolerance=tolerance)
     contours = FaceContours(
         regions=tuple(region for region in found if region.id in options.regions),
         alignment=alignment,

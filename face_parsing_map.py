@@ -140,7 +140,7 @@ def prepare_map(
         scheme: the class order; auto chooses the one that agrees with the mesh.
         photo_size: width, height.
         window: (4,) x1, y1, x2, y2 of the photo: what lies outside is not looked at.
-        shapes: the mesh's features (`contour_geometry.mesh_shapes`).
+        shapes: the mesh's features (`contour_geometry.mesh_areas`).
 
     Raises:
         InvalidValueError: a map that is tiny or empty, holds classes that the scheme has not, or does not fit the face.
@@ -245,10 +245,12 @@ def _sides(shapes: Mapping[str, shapely.Geometry]) -> dict[Part, tuple[Points, P
 def _part_what_meets(part_map: PartMap) -> None:
     """Parts the two of a pair in the map itself where they meet between the sides; elsewhere a point tells its side."""
     parts = part_map.parts
-    for right, (middle, across) in part_map.sides.items():
-        steps = int(_BETWEEN * np.abs(across / part_map.scale).max()) + 1
-        between = middle + np.linspace(-_BETWEEN / 2, _BETWEEN / 2, steps)[:, None] * [-across[1], across[0]]
-        if (part_map.unsided(between) == right).any():
+    middles, across = (np.array(each)[:, None] for each in zip(*part_map.sides.values(), strict=True))
+    steps = int(_BETWEEN * np.abs(across / part_map.scale).max()) + 1
+    along = np.linspace(-_BETWEEN / 2, _BETWEEN / 2, steps)[:, None] * [-1, 1]
+    between = part_map.unsided((middles + along * across[..., ::-1]).reshape(-1, 2)).reshape(-1, steps)
+    for right, found in zip(part_map.sides, between, strict=True):
+        if (found == right).any():
             rows, columns = np.nonzero(parts == right)
             places = part_map.to_photo(np.stack([columns, rows], axis=1).astype(np.float64) + 0.5)
             parts[rows, columns] = part_map.on_its_side(parts[rows, columns], places)
@@ -309,5 +311,6 @@ def _count(raw: PartMap, shapes: Mapping[str, shapely.Geometry]) -> AnyArray:
             if polygon.geom_type == "Polygon":
                 ring = (shapely.get_coordinates(polygon.exterior) - raw.origin) / raw.scale - low - step / 2
                 cv2.fillPoly(place, [np.round(ring / step * 16).astype(np.int32)], number, shift=4)
-    pairs = place.astype(np.intp) * 256 + found
-    return np.bincount(pairs.ravel(), minlength=256 * (_FIRST_FEATURE + len(_FEATURES))).reshape(-1, 256)
+    shape = [_FIRST_FEATURE + len(_FEATURES), 256]
+    counts = cv2.calcHist([place, np.ascontiguousarray(found)], [0, 1], None, shape, [0, shape[0], 0, shape[1]])
+    return np.asarray(counts, int)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import shapely
 
-from contour_geometry import Points, mesh_shapes
+from contour_geometry import Points, mesh_areas
 from face_geometry import LEFT_BROW, LEFT_EYE, LIPS, MOUTH_OPENING, RIGHT_BROW, RIGHT_EYE, mean_shape
 from utils import GrayImage
 
@@ -71,7 +71,7 @@ def label_map(
     paint(eye_level + np.array([[9, 0], [9, 13], [-9, 13], [-9, 0]]) @ np.stack([across, up]) * px_per_cm, hair)
     forehead = np.array([[6, 0], [6, hairline_cm], [-6, hairline_cm], [-6, 0]])
     paint(eye_level + forehead @ np.stack([across, up]) * px_per_cm, skin)
-    for part in shapely.get_parts(mesh_shapes(points)["face"]):
+    for part in shapely.get_parts(mesh_areas(points)[0]["face"]):
         paint(shapely.get_coordinates(part.exterior), skin)
     sides = ((LEFT_BROW, LEFT_EYE), (RIGHT_BROW, RIGHT_EYE))
     for (brow, eye), index in zip(sides, (1, 0) if swap else (0, 1), strict=True):
