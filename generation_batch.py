@@ -111,7 +111,8 @@ class BatchPipeline(FittingPipeline):
         if request.reference_rgb is not None and not self.has_ip_adapter:
             raise InvalidValueError("reference image: the image model has no IP-Adapter. Set ENABLE_IP_ADAPTER=true.")
         takes = self._parameters("text")
-        if request.negative_prompt and "negative_prompt" not in takes:
+        # Where there is a true_cfg_scale, the model was made to do without: guidance_scale is something else there.
+        if request.negative_prompt and ("negative_prompt" not in takes or "true_cfg_scale" in takes):
             raise InvalidValueError(f"negative_prompt: {self.name} takes none.")
         try:
             make_scheduler(self._own_scheduler, request.scheduler)

@@ -17,6 +17,9 @@ from diffusers import (
     AutoencoderKL,
     ControlNetModel,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -30,6 +33,9 @@ from transformers import (
     CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
 )
 
 TEXT_DIM = 32
@@ -70,6 +76,36 @@ def make_sd(folder: Path) -> Path:
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def make_flux(folder: Path) -> Path:
+    """A Flux pipeline: a transformer instead of a UNet, a flow instead of a diffusion, T5 beside CLIP."""
+    torch.manual_seed(6)
+    letters = [(letter, -3.0) for letter in string.ascii_letters + string.digits + string.punctuation]
+    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0), *letters]
+    pipeline = FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=_vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5),
+        text_encoder=CLIPTextModel(_text_config()).eval(),
+        tokenizer=_tokenizer(folder),
+        text_encoder_2=T5EncoderModel(
+            T5Config(vocab_size=len(words), d_model=TEXT_DIM, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
+        ).eval(),
+        tokenizer_2=T5Tokenizer(vocab=words, extra_ids=0),
+        transformer=FluxTransformer2DModel(
+            patch_size=1,
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=TEXT_DIM,
+            pooled_projection_dim=TEXT_DIM,
+            axes_dims_rope=(4, 4, 8),
+        ).eval(),
     )
     pipeline.save_pretrained(folder)
     return folder
@@ -183,7 +219,7 @@ def _loud_unet(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     return unet
 
 
-def _vae() -> AutoencoderKL:
+def _vae(**options: Any) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=(8, 8, 8, 8),
         norm_num_groups=4,
@@ -192,6 +228,7 @@ def _vae() -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * 4,
         latent_channels=4,
         sample_size=64,
+        **options,
     ).eval()
 
 

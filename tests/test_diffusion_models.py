@@ -91,3 +91,24 @@ def test_a_scheduler_that_the_model_was_not_made_for_is_refused() -> None:
 
     with pytest.raises(ValueError, match="FlowMatchEulerDiscreteScheduler"):
         make_scheduler(FlowMatchEulerDiscreteScheduler(), "ddim")
+
+
+def test_a_single_checkpoint_is_the_folders_model(tmp_path: Path) -> None:
+    from tests.diffusion_checkpoint import make_checkpoint, same_weights
+    from tests.diffusion_folders import make_sd
+
+    folder = make_sd(tmp_path / "sd")
+    whole = load_pipeline(PipelineFiles(folder), CPU)
+    checkpoint = make_checkpoint(tmp_path / "model.safetensors", folder)
+    for weights in folder.glob("*/*.safetensors"):
+        weights.unlink()
+    single = load_pipeline(PipelineFiles(folder, checkpoint=checkpoint), CPU)
+    assert type(single) is type(whole)
+    for name in ("unet", "vae", "text_encoder"):
+        assert same_weights(getattr(single, name), getattr(whole, name)), name
+
+
+def test_a_checkpoint_that_cannot_be_read_is_a_model_unavailable(tmp_path: Path, sdxl: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ModelUnavailableError):
+        load_pipeline(PipelineFiles(sdxl, checkpoint=tmp_path / "model.safetensors"), CPU)

@@ -112,6 +112,24 @@ def test_a_stable_diffusion_1_model_works_the_same(tmp_path: Path) -> None:
     assert difference(one, other) > 3
 
 
+def test_a_flow_of_a_transformer_works_too_and_says_what_it_cannot_do(tmp_path: Path) -> None:
+    from tests.diffusion_folders import make_flux
+
+    pipeline = BatchPipeline(load_pipeline(PipelineFiles(make_flux(tmp_path / "flux")), CPU))
+    one, other = made(pipeline, replace(CAT, n=2))
+    assert difference(other, made(pipeline, replace(CAT, seed=8))[0]) <= 1
+    assert difference(one, made(pipeline, replace(CAT, prompt="a dog"))[0]) > 3
+    edit = replace(CAT, image_rgb=picture(1), steps=4, strength=0.5)
+    pipeline.check(edit)
+    assert difference(made(pipeline, edit)[0], made(pipeline, replace(edit, image_rgb=picture(2)))[0]) > 3
+    for change in ({"negative_prompt": "blue"}, {"scheduler": "ddim"}, {"reference_rgb": picture(1)}):
+        with pytest.raises(InvalidValueError):
+            pipeline.check(replace(CAT, **change))
+    seen: list[int] = []
+    pipeline.run([CAT], lambda done, of, preview=list: seen.append(len(preview())))  # noqa: ARG005
+    assert seen == [0, 0, 0], "packed latents are no pictures"
+
+
 def test_with_an_adapter_a_request_without_a_picture_is_drawn_as_without_it(
     plain: BatchPipeline, looking: BatchPipeline
 ) -> None:
