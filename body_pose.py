@@ -14,7 +14,7 @@ from utils import FloatArray, RGBImage, shrink
 
 _LONGEST_SIDE = 640  # the models look at 224 and 256 pixels; more would only cost time
 _HEADROOM = (0.15, 0.3)  # of a picture's height, added above it where the pose is doubtful
-_SURE = 0.93  # visibility of both arms' joints, below which the pose is doubtful
+_SURE = 0.8  # visibility of both arms' joints, below which the pose is doubtful
 
 
 class Joint(IntEnum):

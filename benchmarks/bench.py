@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks import contours, inputs, recognition, seed_recipe
+from benchmarks import contours, inputs, recognition, seed_recipe, tryon
 from benchmarks.table import WARM_UP_RUNS, Row, alternate, print_table
 from examples.local_service import LocalService, credentials, local_service
 from face_landmarks import FaceLandmarks
@@ -63,6 +63,8 @@ def main() -> int:
         rows.append(detection_row(landmarks, "drawn page", page.rgb, options.runs))
     with console.status("drawing contours"):
         rows.append(contour_row(landmarks, portrait, options.runs))
+    with console.status("dressing"):
+        rows += tryon.rows(landmarks, options.runs)
     landmarks.close()
     print_table(console, rows, options.runs)
     return 0
