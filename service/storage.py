@@ -441,9 +441,6 @@ def local_storage(*, upload_dir: Path, output_dir: Path) -> Storage:
     return Storage(LocalFiles(upload_dir=upload_dir, output_dir=output_dir))
 
 
-LocalStorage = local_storage
-
-
 def _artifacts_key(job_id: UUID) -> str:
     return f"{OUTPUTS}{job_id}{ARTIFACTS}"
 

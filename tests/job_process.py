@@ -22,7 +22,7 @@ from service.job_runs import JobResult, JobRun
 from service.job_store import ACTIVE
 from service.jobs import Jobs
 from service.logs import configure_logging
-from service.storage import LocalStorage
+from service.storage import local_storage
 from service.tables import Job
 from tests.servers import wait_for
 
@@ -35,7 +35,7 @@ OWNER = "test"
 
 def new_jobs(database: Database, folder: Path, **changes: Any) -> Jobs:
     """Jobs with files under `folder`, computed where they are called."""
-    storage = LocalStorage(upload_dir=folder / "uploads", output_dir=folder / "outputs")
+    storage = local_storage(upload_dir=folder / "uploads", output_dir=folder / "outputs")
     options: dict[str, Any] = {
         "compute": lambda call: call(), "concurrent": CONCURRENT, "max_jobs": 100,
         "worker_timeout_s": WORKER_TIMEOUT_S, "retention_hours": 1,

@@ -17,7 +17,10 @@ ALL = [*sorted(PROJECT.glob("*.py")), *ROUTES, *SERVICE]
 
 ENGINE_MAY_USE = {"service.errors", "service.model_store"}
 HEAVY = {"onnxruntime", "mediapipe", "cv2", "torch", "insightface"}
-ONE_DOOR = {"mediapipe": {"mediapipe_graphs"}, "PIL": {"image_io"}, "pillow_heif": {"image_io"}, "dbos": {"jobs"}}
+ONE_DOOR = {
+    "mediapipe": {"mediapipe_graphs"}, "PIL": {"image_io"}, "pillow_heif": {"image_io"}, "dbos": {"jobs"},
+    "boto3": {"s3_storage"}, "botocore": {"s3_storage"},
+}  # fmt: skip
 MAIN_MAX_LINES = 150
 MODULE_MAX_LINES = 520
 """About 500: beyond it a module is two things."""

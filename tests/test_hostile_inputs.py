@@ -123,6 +123,7 @@ class Upload:
 
     route: str
     part: str
+    method: str = "POST"
 
     def __str__(self) -> str:
         return f"{self.route} {self.part}"
@@ -134,6 +135,7 @@ UPLOADS = [
     Upload("/personalize", "illustration"),
     Upload("/personalize/book", "child_photo"),
     Upload("/upload-illustration-template", "file"),
+    Upload("/v1/users/user123/avatar", "file", "PUT"),
     Upload("/api/v1/verify-face", "file"),
     Upload("/api/v1/extract-embedding", "file"),
     Upload("/api/v1/analyze-face-advanced", "file"),
@@ -216,6 +218,8 @@ def files_in(folder: Path) -> list[str]:
 def remove_what_was_stored(client: TestClient, body: dict[str, Any]) -> None:
     if "template_id" in body:
         client.delete(f"/templates/{body['template_id']}")
+    if "picture" in body:
+        client.delete(body["url"])
     if file_id := body.get("file_id") or body.get("output_file_id"):
         client.delete(f"/download/{file_id}")
     if job := body.get("job_id"):
@@ -235,7 +239,7 @@ def test_hostile_pictures_get_their_code(
     upload: Upload,
 ) -> None:
     client = client_of(upload)
-    answer = client.post(upload.route, **form(upload, hostile.build()))
+    answer = client.request(upload.method, upload.route, **form(upload, hostile.build()))
     body = answer.json()
     assert (answer.status_code, body.get("code", "")) in right_codes(upload, hostile), body
     remove_what_was_stored(client, body)
@@ -288,7 +292,7 @@ def test_hostile_pictures_stop_no_batch(pack_client: TestClient) -> None:
 def test_malformed_requests_get_the_envelope(
     client_of: Callable[[Upload], TestClient], upload: Upload, request_parts: dict[str, Any], status: int
 ) -> None:
-    answer = client_of(upload).post(upload.route, **request_parts)
+    answer = client_of(upload).request(upload.method, upload.route, **request_parts)
     # Malformed (400) or incomplete (422): which of both a parser notices first is its own affair.
     assert answer.status_code in {status, 400, 422}, answer.text
     assert {"detail", "code", "request_id"} <= answer.json().keys()
@@ -360,9 +364,9 @@ def test_a_full_pool_refuses_at_once_on_every_upload_route(
         while pool.running < pool.max_workers:
             time.sleep(0.01)
         batch = {"files": {"files": ("a.jpg", photo)}, "headers": {"Accept": "text/event-stream"}}
-        requests = [(upload.route, form(upload, photo)) for upload in UPLOADS] + [("/api/v1/batch-extract", batch)]
-        for route, parts in requests:
-            answer = pack_client.post(route, **parts)
+        requests = [(upload.method, upload.route, form(upload, photo)) for upload in UPLOADS]
+        for method, route, parts in [*requests, ("POST", "/api/v1/batch-extract", batch)]:
+            answer = pack_client.request(method, route, **parts)
             assert (answer.status_code, answer.json()["code"]) == (503, "BUSY")
             assert int(answer.headers["retry-after"]) > 0
         assert pack_client.get("/health/live").status_code == 200
@@ -459,7 +463,7 @@ def test_300_mb_are_refused_in_bounded_memory_with_and_without_content_length(tm
                         yield bytes(MIB)
 
                 headers = {"Content-Type": "multipart/form-data; boundary=x", **length}
-                status, answer = server.request("POST", upload.route, body(), headers)
+                status, answer = server.request(upload.method, upload.route, body(), headers)
                 assert (status, answer["code"]) == (413, "FILE_TOO_LARGE")
                 assert server.rss() - before < 3 * limit * MIB
         assert server.request("GET", "/health")[0] == 200

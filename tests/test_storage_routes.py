@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,10 +23,12 @@ from pydantic import SecretStr
 from config import Settings
 from main import create_app
 from service import running_storage
+from service.storage import Storage
 from tests.conftest import encoded, settings_in
 from tests.s3_server import KEY, SECRET, S3Server
 from tests.servers import wait_for
 
+PROJECT = Path(__file__).resolve().parents[1]
 AVATAR = encoded(Image.linear_gradient("L").convert("RGB").resize((200, 100)), "PNG")
 
 
@@ -381,3 +385,48 @@ def test_strangers_reach_no_pictures_of_accounts_where_the_service_is_open(tmp_p
         assert client.put(f"/v1/users/{alice}/avatar", files={"file": AVATAR}, headers=bearer).status_code == 200
         assert client.get(f"/v1/users/{alice}/avatar").json()["code"] == "FORBIDDEN"
         assert client.put(f"/v1/users/{uuid4()}/avatar", files={"file": AVATAR}).status_code == 200
+
+
+# --- tricks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "user_id",
+    ["..", "%2e%2e", "..%2f..%2fetc%2fpasswd", ".hidden", "a%2fb", "a%00b", "x" * 129, "%F0%9F%92%A9", "a%5cb", "*"],
+)
+def test_tricks_in_a_users_id_reach_no_file(client: TestClient, user_id: str) -> None:
+    for method in ("GET", "PUT", "DELETE"):
+        files = {"file": AVATAR} if method == "PUT" else None
+        answer = client.request(method, f"/v1/users/{user_id}/avatar", files=files)
+        assert answer.status_code in {404, 422}, answer.text
+        assert "request_id" in answer.json()
+
+
+def test_what_others_put_into_the_bucket_is_no_more_trusted_than_an_upload(
+    s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TestClient(create_app(bucket_settings(tmp_path, s3_server))) as client:
+        storage: Storage = client.app.state.service.storage  # type: ignore[attr-defined]
+        storage.save_user_picture("avatar", "kim", b"<script>alert(1)</script>", media_type="image/png")
+        answer = client.get("/v1/users/kim/avatar")
+        assert (answer.status_code, answer.json()["code"]) == (415, "UNSUPPORTED_IMAGE")
+        storage.save_user_picture("avatar", "kim", AVATAR, media_type="text/html")
+        assert client.get("/v1/users/kim/avatar").headers["content-type"] == "image/png"
+        monkeypatch.setattr("service.storage.MAX_USER_PICTURE_BYTES", len(AVATAR) - 1)
+        answer = client.get("/v1/users/kim/avatar")
+        assert (answer.status_code, answer.json()["code"]) == (422, "INVALID_VALUE")
+
+
+def test_a_local_folder_that_vanishes_is_told_by_health(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running_storage, "CHECK_INTERVAL_S", 0.05)
+    with TestClient(create_app(settings_in(tmp_path))) as client:
+        (tmp_path / "outputs").rmdir()
+        wait_for(lambda: storage_state(client) == "unreachable")
+        assert "outputs" in client.get("/health").json()["storage"]["reason"]
+        (tmp_path / "outputs").mkdir()
+        wait_for(lambda: storage_state(client) == "ready")
+
+
+def test_without_a_bucket_nothing_of_s3_is_loaded() -> None:
+    code = "import sys, main, service.running_storage; sys.exit('boto3' in sys.modules or 'botocore' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
