@@ -18,6 +18,8 @@ from service.storage import OUTPUTS, UPLOADS, Storage, UserPrefixes
 logger = structlog.get_logger("storage")
 
 CHECK_INTERVAL_S = 15.0
+SILENCE_S = 3.0
+"""After which a storage that was asked is told to be unreachable, though it may still answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +46,34 @@ class StorageMonitor:
         try:
             self._storage.store.check()
         except StorageUnavailableError as error:
-            if self.health.reason != error.message:
-                logger.error("files can't be stored", storage=self._storage.store.kind, reason=error.message)
-            self.health = StorageHealth("unreachable", error.message)
+            self._see(StorageHealth("unreachable", error.message))
             if isinstance(error, StorageRefusedError):
                 raise
         else:
-            if self.health.state != "ready":
-                logger.info("files can be stored again", storage=self._storage.store.kind)
-            self.health = StorageHealth()
+            self._see(StorageHealth())
 
     async def keep_checking(self) -> NoReturn:
         """Until it is cancelled."""
         while True:
             await asyncio.sleep(CHECK_INTERVAL_S)
+            asked = asyncio.create_task(asyncio.to_thread(self.check))
+            answered, _ = await asyncio.wait({asked}, timeout=SILENCE_S)
+            if not answered:
+                self._see(StorageHealth("unreachable", StorageUnavailableError().message))
             try:
-                await asyncio.to_thread(self.check)
+                await asked
             except StorageRefusedError:
                 pass
             except Exception:
                 logger.exception("the storage could not be checked")
+
+    def _see(self, health: StorageHealth) -> None:
+        if health != self.health:
+            if health.state == "ready":
+                logger.info("files can be stored again", storage=self._storage.store.kind)
+            else:
+                logger.error("files can't be stored", storage=self._storage.store.kind, reason=health.reason)
+        self.health = health
 
 
 def open_storage(settings: Settings) -> Storage:

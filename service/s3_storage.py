@@ -36,8 +36,8 @@ T = TypeVar("T")
 
 logger = structlog.get_logger("storage")
 
-CONNECT_TIMEOUT_S = 3
-READ_TIMEOUT_S = 10
+CONNECT_TIMEOUT_S = 2
+READ_TIMEOUT_S = 5
 """Between two bytes of an answer, and until the first: a bucket on the other side of the world takes one."""
 ATTEMPTS = 3
 """Botocore waits up to 1, then 2 seconds between them. It repeats what is safe to repeat, throttling included."""

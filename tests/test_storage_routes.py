@@ -267,7 +267,7 @@ def test_a_job_that_waits_for_the_bucket_can_be_cancelled(
         assert client.get(job).status_code == 404
 
 
-def then(first: Callable[[], None], call: Callable[..., Any]) -> Callable[..., Any]:
+def then(first: Callable[[], object], call: Callable[..., Any]) -> Callable[..., Any]:
     def both(*args: Any, **kwargs: Any) -> Any:
         first()
         return call(*args, **kwargs)
@@ -289,6 +289,20 @@ def test_it_starts_while_the_bucket_is_away_and_takes_up_its_work_later(tmp_path
         s3_server.start()
         wait_for(lambda: storage_state(client) == "ready")
         assert client.put("/v1/users/kim/avatar", files={"file": AVATAR}).status_code == 200
+
+
+def test_a_bucket_that_says_nothing_is_unreachable_before_it_is_given_up(
+    tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running_storage, "CHECK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(running_storage, "SILENCE_S", 0.05)
+    answer = threading.Event()
+    with TestClient(create_app(bucket_settings(tmp_path, s3_server))) as client:
+        store = client.app.state.service.storage.store  # type: ignore[attr-defined]
+        monkeypatch.setattr(store, "check", then(lambda: answer.wait(30), store.check))
+        wait_for(lambda: storage_state(client) == "unreachable")
+        answer.set()
+        wait_for(lambda: storage_state(client) == "ready")
 
 
 @pytest.mark.parametrize(
