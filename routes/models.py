@@ -37,7 +37,7 @@ class PullOut(BaseModel):
 
     name: str = Field(examples=["permissive"])
     state: Literal["downloading", "installed", "failed"] = Field(
-        description="installed: it is used from the next start of the service on."
+        description="installed: face models are used from the next start of the service on, image models at once."
     )
     done: int = Field(description="Bytes that are here.")
     total: int | None = Field(description="Bytes of the download; null where that isn't known (yet).")
@@ -77,7 +77,7 @@ class ModelOut(BaseModel):
         description="The command that installs it; null where it is installed.",
         examples=["python main.py models pull buffalo_l"],
     )
-    can_be_pulled: bool = Field(description="Whether PUT /models/{name} can install it.")
+    pull_name: str | None = Field(description="As what PUT /models/{name} installs it; null where it can't.")
     pull: PullOut | None = Field(description="Its installation by PUT, under way or over; null where there was none.")
 
 
@@ -95,8 +95,8 @@ def list_models(store: ModelStoreDep, pulls: ModelPullsDep) -> ModelsOut:
             ModelOut.model_validate(
                 asdict(status)
                 | {
-                    "can_be_pulled": status.name in store.profiles,
-                    "pull": None if (pull := pulls.find(status.name)) is None else asdict(pull),
+                    "pull_name": (name := pulls.name_for(status)),
+                    "pull": None if name is None or (pull := pulls.find(name)) is None else asdict(pull),
                 }
             )
             for status in store.status()
@@ -119,12 +119,12 @@ def list_models(store: ModelStoreDep, pulls: ModelPullsDep) -> ModelsOut:
     summary="Install a model",
 )
 async def install_model(
-    name: Annotated[str, Path(max_length=100, description="A model of the manifest, as GET /models names it.")],
+    name: Annotated[str, Path(max_length=100, description="The `pull_name` of GET /models.")],
     pulls: ModelPullsDep,
     state: StateDep,
     accept: Annotated[str, Header(description="`text/event-stream`: how far it is, until it is over.")] = "*/*",
 ) -> PullOut | Response:
-    """Download, verify and install a model of the manifest; it is used from the next start of the service on.
+    """Download, verify and install a model of the manifest, or (`generation`) what MODEL_PATH names.
 
     What is under way goes on when the client leaves: ask again, or look at `pull` in GET /models. A download that
     broke off is continued. Where credentials are needed, only the service's own keys (API_KEY) may do this.

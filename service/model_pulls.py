@@ -12,7 +12,9 @@ from typing import Literal
 import structlog
 
 from service.errors import BusyError, ModelDownloadError, NotFoundError
-from service.model_store import ModelStore
+from service.hub_models import PROFILE as GENERATION
+from service.hub_models import PULL as GENERATION_COMMAND
+from service.model_store import ModelStatus, ModelStore
 
 logger = structlog.get_logger(__name__)
 
@@ -46,6 +48,17 @@ class ModelPulls:
         """The model's installation under way, or the last one; None where nobody asked for it."""
         return self._pulls.get(name)
 
+    def name_for(self, status: ModelStatus) -> str | None:
+        """What `start` calls a model; None where it can't install it."""
+        if status.name in self._store.profiles:
+            return status.name
+        is_of_the_hub = self._store.hub is not None and status.how_to_get == GENERATION_COMMAND
+        return GENERATION if is_of_the_hub else None
+
+    @property
+    def _names(self) -> list[str]:
+        return [*self._store.profiles, *([GENERATION] if self._store.hub else [])]
+
     def start(self, name: str) -> Pull:
         """Install a model, or join whoever does. One that is installed and sound is done at once.
 
@@ -58,8 +71,8 @@ class ModelPulls:
             for pull in running:
                 if pull.name == name:
                     return pull
-            if name not in self._store.profiles:
-                known = ", ".join(self._store.profiles)
+            if name not in self._names:
+                known = ", ".join(self._names)
                 raise NotFoundError(f"There is no model of this name to download: choose one of {known}.")
             if len(running) >= AT_ONCE:
                 names = " and ".join(pull.name for pull in running)
@@ -73,7 +86,10 @@ class ModelPulls:
             pull.done, pull.total = done, total
 
         try:
-            self._store.pull(pull.name, report)
+            if pull.name == GENERATION and self._store.hub is not None:
+                self._store.hub.pull()
+            else:
+                self._store.pull(pull.name, report)
         except (ModelDownloadError, NotFoundError) as error:
             logger.warning("a model could not be installed", model=pull.name, why=error.message)
             pull.error, pull.state = error.message, "failed"

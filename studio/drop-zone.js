@@ -4,15 +4,17 @@ import { button, h } from "./elements.js";
 
 /**
  * `label` names it, `hint` says what fits, `sample` ({label, load}) offers one of our own, `onFile(file)` hears of each.
- * With `preview` false the picture is shown elsewhere, or there are several (`multiple`).
+ * With `preview` false the picture is shown elsewhere, or there are several (`multiple`). One that can be done without is
+ * `clearable`: `onFile(null)` says that it was taken away.
  */
-export function dropZone({ label, hint, sample, onFile, preview = true, multiple = false, accept = "image/*,.heic,.heif,.avif" }) {
+export function dropZone({ label, hint, sample, onFile, preview = true, multiple = false, clearable = false, accept = "image/*,.heic,.heif,.avif" }) {
   const input = h("input", { type: "file", accept, multiple, "aria-label": label });
   const image = h("img", { class: "drop-preview", alt: "", hidden: true });
   const name = h("span", { class: "note" });
   const words = h("span", {}, h("strong", { text: label }), h("span", { class: "note", text: hint }));
+  const clear = clearable && button("Remove", takeAway, { class: "button plain", hidden: true });
   const area = h("div", { class: "drop-area" }, image, words, input);
-  const zone = h("div", { class: "drop" }, area, h("div", { class: "row spread" }, name, sample && button(sample.label, useSample, { class: "button plain" })));
+  const zone = h("div", { class: "drop" }, area, h("div", { class: "row spread" }, name, clear, sample && button(sample.label, useSample, { class: "button plain" })));
   let url = null;
 
   function take(files) {
@@ -34,6 +36,17 @@ export function dropZone({ label, hint, sample, onFile, preview = true, multiple
     words.hidden = true;
     name.textContent = file.name;
     zone.classList.add("filled");
+    if (clear) clear.hidden = false;
+  }
+
+  function takeAway() {
+    image.hidden = true;
+    words.hidden = false;
+    name.textContent = "";
+    zone.classList.remove("filled");
+    clear.hidden = true;
+    input.focus();
+    onFile(null);
   }
 
   async function useSample() {

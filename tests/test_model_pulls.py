@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from main import create_app
 from service.deps import get_models, get_pulls
+from service.hub_models import HubModels
 from service.model_pulls import ModelPulls, Pull
 from service.model_store import Download, ModelStore, Profile
 from tests.conftest import settings_in
@@ -61,7 +62,7 @@ def listed(client: TestClient, name: str) -> dict[str, Any]:
 
 
 def test_a_model_is_installed_and_its_progress_told(client: TestClient, store: ModelStore) -> None:
-    assert listed(client, "tiny")["can_be_pulled"] is True
+    assert listed(client, "tiny")["pull_name"] == "tiny"
     answer = client.put("/models/tiny", headers=EVENTS)
     assert answer.headers["content-type"].startswith("text/event-stream")
     events = events_of(answer.text)
@@ -93,6 +94,16 @@ def test_a_download_that_fails_says_why_and_can_be_tried_again(client: TestClien
 def test_only_models_of_the_manifest_are_fetched(client: TestClient, name: str, release: Release) -> None:  # noqa: F811
     assert client.put(f"/models/{name}").status_code in (404, 405)
     assert release.requests == []
+
+
+def test_the_image_model_is_installed_under_its_own_name(store: ModelStore, tmp_path: Path) -> None:
+    missing = HubModels(settings_in(tmp_path, model_path="somebody/a-model-that-was-never-fetched"))
+    with client_of(ModelStore(store.models_dir, profiles=store.profiles, hub=missing), tmp_path) as client:
+        assert listed(client, "somebody/a-model-that-was-never-fetched")["pull_name"] == "generation"
+    there = HubModels(settings_in(tmp_path, model_path=str(tmp_path)))
+    with client_of(ModelStore(store.models_dir, profiles=store.profiles, hub=there), tmp_path) as client:
+        last = events_of(client.put("/models/generation", headers=EVENTS).text)[-1]
+    assert (last["name"], last["state"]) == ("generation", "installed")
 
 
 def test_no_more_than_two_are_installed_at_once(store: ModelStore, tmp_path: Path) -> None:

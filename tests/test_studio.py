@@ -6,8 +6,9 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import threading
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +18,17 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, ViewportSize, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    Route,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 from skimage import data
 
 from examples.local_service import local_service
@@ -100,7 +111,9 @@ class QuietFiles(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory, file_server: Callable[[Path], str]) -> Iterator[str]:
+def url(
+    tmp_path_factory: pytest.TempPathFactory, file_server: Callable[[Path], str], sdxl: Path, ip_adapter: Path
+) -> Iterator[str]:
     """One service for all visits. It asks for a key."""
     folder = tmp_path_factory.mktemp("models")
     (folder / "small-model.onnx").write_bytes(b"weights " * 500_000)
@@ -108,7 +121,12 @@ def url(tmp_path_factory: pytest.TempPathFactory, file_server: Callable[[Path], 
     if TINY_PACK.is_dir():
         settings |= {"FACE_MODEL": str(TINY_PACK), "FACE_MATCH_THRESHOLD": "0.5"}
     models = {"MODELS_DIR": str(folder / "installed"), "MODEL_SERVER": file_server(folder)}
-    with local_service("-m", "tests.studio_process", **settings, **models) as service:
+    generation = {
+        "MODEL_PATH": str(sdxl), "IMAGE_SIZES": "64x64", "GENERATION_STEPS": "8", "ENABLE_IP_ADAPTER": "true",
+        "IP_ADAPTER_PATH": str(ip_adapter), "IP_ADAPTER_WEIGHTS": "sdxl_models/ip-adapter.safetensors",
+        "GENERATION_PRELOAD": "true", "HF_HUB_OFFLINE": "1",
+    }  # fmt: skip
+    with local_service("-m", "tests.studio_process", **settings, **models, **generation) as service:
         yield service.url
 
 
@@ -483,10 +501,62 @@ def test_a_person_who_cannot_be_dressed_is_told_why(visit: Visit, tmp_path: Path
     expect(alert).to_contain_text("Use a photo")
 
 
-def test_without_a_model_generate_says_what_is_missing(visit: Visit) -> None:
+def test_a_picture_is_drawn_step_by_step_and_looks_at_a_photo(visit: Visit, portrait: Path) -> None:
     page = visit.open("generate")
-    expect(panel(page, "Generate")).to_contain_text("Pictures can't be generated here yet")
-    panel(page, "Generate").get_by_role("button", name="See the models").click()
+    place = panel(page, "Generate")
+    place.get_by_label("What is to be seen", exact=True).fill("a fox's $HOME by `lamplight`")
+    choose(place, "Drop a photo of someone", portrait)
+    place.get_by_text("More options").click()
+    place.get_by_label("Seed").fill("7")
+    place.get_by_role("button", name="Draw it").click()
+    expect(place.get_by_text(re.compile(r"Step \d+ of 8"))).to_be_visible()
+    expect(place.get_by_role("img", name="Picture 1", exact=True)).to_be_visible()
+    expect(place.locator("dd").filter(has_text=re.compile("^7$"))).to_be_visible()
+    with page.expect_download() as saved:
+        place.get_by_role("button", name="Download", exact=True).click()
+    with Image.open(saved.value.path()) as picture:
+        assert picture.size == (64, 64)
+    check_accessible(page)
+    place.get_by_role("button", name="Show as curl").click()
+    curl = page.locator("pre.curl").first.inner_text()
+    assert "$(base64 < portrait.jpg | tr -d '\\n')" in curl
+    assert "\\$HOME by \\`lamplight\\`" in curl
+    shell = ["bash", "-c", "curl() { cat; }\n" + curl]  # the body, as the shell hands it on
+    echoed = subprocess.run(shell, check=True, capture_output=True, text=True, cwd=portrait.parent)
+    sent = json.loads(echoed.stdout)
+    assert sent["prompt"] == "a fox's $HOME by `lamplight`"
+    assert b64decode(sent["reference_image_url"].partition(",")[2]) == portrait.read_bytes()
+
+
+def test_drawing_is_given_up_on_request(visit: Visit) -> None:
+    page = visit.open("generate")
+    place = panel(page, "Generate")
+    place.get_by_label("What is to be seen", exact=True).fill("the sea")
+    place.get_by_text("More options").click()
+    place.get_by_label("Steps").fill("100")
+    place.get_by_label("4", exact=True).check()
+    place.get_by_role("button", name="Draw it").click()
+    place.get_by_role("button", name="Cancel").click()
+    expect(place.get_by_text("It was cancelled.")).to_be_visible()
+    expect(place.get_by_role("button", name="Draw it")).to_be_enabled()
+
+
+def test_a_tab_whose_engine_is_missing_says_what_is_missing(visit: Visit) -> None:
+    """The answer is the service's own, but for one engine."""
+    reason = "The model isn't installed. Get it with `python main.py models pull generation`."
+
+    def without_it(route: Route) -> None:
+        health = route.fetch().json()
+        health["models"]["image_generation"] = {"state": "missing", "engine": None, "provider": None, "reason": reason}
+        route.fulfill(json=health)
+
+    visit.page.route("**/health", without_it)
+    page = visit.open("generate")
+    expect(page.get_by_role("tab", name="Generate (not available)")).to_be_visible()
+    place = panel(page, "Generate")
+    expect(place).to_contain_text("Pictures can't be generated here yet")
+    expect(place.locator("code")).to_have_text("python main.py models pull generation")
+    place.get_by_role("button", name="See the models").click()
     expect(page.get_by_role("tab", name="Models")).to_have_attribute("aria-selected", "true")
 
 

@@ -33,7 +33,7 @@ class Contours {
   constructor(panel, studio) {
     this.#studio = studio;
     const photo = dropZone({ label: "Drop a photo of a face", hint: "or click to choose", sample: { label: "Use the sample photo", load: samplePhoto }, onFile: (file) => { this.#photo = file; this.#run(); } });
-    const map = dropZone({ label: "Drop a parser's label map", hint: "Optional: it adds hairline, neck, ears, hair and glasses.", onFile: (file) => { this.#map = file; this.#run(); } });
+    const map = dropZone({ label: "Drop a parser's label map", hint: "Optional: it adds hairline, neck, ears, hair and glasses.", clearable: true, onFile: (file) => { this.#map = file; this.#run(); } });
     const set = (name) => (value) => {
       this.#options[name] = value;
       this.#runSoon();

@@ -34,7 +34,7 @@ class Generate {
 
   constructor(panel, studio) {
     this.#studio = studio;
-    const photo = dropZone({ label: "Drop a photo of someone", hint: "Optional: the picture looks at it.", sample: { label: "Use the sample photo", load: samplePhoto }, onFile: (file) => { this.#photo = file; this.#weightField.hidden = false; } });
+    const photo = dropZone({ label: "Drop a photo of someone", hint: "Optional: the picture looks at it.", sample: { label: "Use the sample photo", load: samplePhoto }, clearable: true, onFile: (file) => { this.#photo = file; this.#weightField.hidden = !file; } });
     panel.append(
       h(
         "form",
@@ -71,6 +71,7 @@ class Generate {
       this.#field("prompt", "What is to be seen", "textarea", { required: true, maxlength: 4000, placeholder: "A fox reading to a small bear by lamplight" }),
       this.#suggested("style_prompt", "Style", STYLES, { placeholder: STYLES[0] }),
       this.#field("negative_prompt", "What is not to be seen", "input", { type: "text" }),
+      h("div", { class: "row" }, this.#go),
     );
   }
 
@@ -83,7 +84,6 @@ class Generate {
       segments("Quality", "quality", [["high", "Product"], ["low", "Preview"]], "high", (value) => (this.#quality = value)),
       this.#suggested("size", "Size", SIZES, { value: "auto" }),
       h("details", {}, h("summary", { text: "More options" }), h("div", { class: "stack" }, number("num_inference_steps", "Steps", { min: 1, max: 100 }), number("guidance_scale", "Guidance", { min: 0, max: 30, step: 0.5 }), number("seed", "Seed", { min: 0 }), this.#field("lora_id", "LoRA", "input", { type: "text" }))),
-      h("div", { class: "row" }, this.#go),
     );
   }
 

@@ -27,7 +27,7 @@ class Models {
         "div",
         { class: "stack wide" },
         h("section", { class: "stack" }, h("div", { class: "card-head" }, h("h3", { text: "Engines" }), button("Show as curl", studio.requests)), this.#engines),
-        h("section", { class: "stack" }, h("div", { class: "card-head" }, h("h3", { text: "Models" }), h("p", { class: "note", text: "A new model is used from the next start of the service on." })), this.#models),
+        h("section", { class: "stack" }, h("div", { class: "card-head" }, h("h3", { text: "Models" }), h("p", { class: "note", text: "New face models are used from the next start of the service on, image models at once." })), this.#models),
       ),
     );
     this.#draw();
@@ -53,7 +53,7 @@ class Models {
     const [words, tone] = COMMERCIAL[model.commercial_use];
     const place = h("div", { class: "stack" });
     if (model.pull?.state === "downloading") this.#follow(model, place);
-    else if (!model.installed && model.can_be_pulled) place.append(this.#offer(model, place));
+    else if (!model.installed && model.pull_name) place.append(this.#offer(model, place));
     return h(
       "section",
       { class: "card model" },
@@ -84,11 +84,11 @@ class Models {
     place.replaceChildren(bar, words);
     let last = null;
     try {
-      await this.#studio.api.events(`/models/${encodeURIComponent(model.name)}`, { method: "PUT" }, (_, pull) => {
+      await this.#studio.api.events(`/models/${encodeURIComponent(model.pull_name)}`, { method: "PUT" }, (_, pull) => {
         last = pull;
         const total = pull.total ?? model.bytes;
         if (total) bar.value = pull.done / total;
-        words.textContent = total ? `${megabytes(pull.done)} of ${megabytes(total)}` : megabytes(pull.done);
+        words.textContent = total ? `${megabytes(pull.done)} of ${megabytes(total)}` : "It is under way; its size isn't known.";
       });
       if (last?.state === "failed") throw Object.assign(new Error(last.error), { code: "MODEL_DOWNLOAD" });
       this.#studio.announce(`${model.name} is installed.`);
