@@ -1,7 +1,7 @@
 """Identity-preserving diffusion in the page's style: the child that was drawn into a slot, drawn anew by a model.
 
 What the classical styler drew is where it starts from: pose, proportions, hair and light are in it already. A diffusion
-model redraws the head with the child's face before its eyes, several times; who calls keeps the best.
+model redraws the head with the child's face before its eyes, several times; the picture most like the child is kept.
 """
 
 from __future__ import annotations
@@ -54,19 +54,24 @@ class StylerOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Redrawn:
-    """A head drawn anew: `pages` with it, and the seed of each.
+class Diffusion:
+    """How a diffusion model drew a page.
 
     Attributes:
-        pages: the finished pages, one for each candidate.
-        prompt, negative_prompt: what the model was told.
+        identity: what showed it the child.
+        prompt, negative_prompt: what it was told.
+        seed: of the picture that was kept, the one most like the child.
+        candidates: pictures that it was chosen from; 1 where no recogniser could choose.
+        similarity: cosine of the photo's embedding and the kept picture's, by the recogniser that chose; None without.
+        steps: that were run for each.
     """
 
-    pages: list[DrawnPage]
-    seeds: list[int]
-    kind: Kind
+    identity: Kind
     prompt: str
     negative_prompt: str
+    seed: int
+    candidates: int
+    similarity: float | None
     steps: int
 
 
@@ -76,7 +81,7 @@ class InstantIdStyler:
     def __init__(self, worker: Generator, options: StylerOptions, *, faces: Callable[[], FaceDetector]) -> None:
         """`faces` gives the detector whose recogniser InstantID was trained with; any one for IP-Adapter.
 
-        It is asked in the caller's thread, when a head is to be drawn.
+        It is asked in the caller's thread, when a head is to be drawn, and chooses among the candidates.
         """
         self.worker = worker
         self.options = options
@@ -88,11 +93,9 @@ class InstantIdStyler:
         drawing: FaceDrawing,
         drawn: DrawnPage,
         options: PersonalizeOptions,
-        *,
-        candidates: int,
         progress: Progress,
-    ) -> Redrawn:
-        """The page with the child drawn anew, `candidates` times: `drawn` is what `drawing.draw` gave.
+    ) -> tuple[DrawnPage, Diffusion]:
+        """The page with the child drawn anew, of several the one most like it: `drawn` is what `drawing.draw` gave.
 
         `strength` is how much may change. `likeness` is the child's part against the page's: its square root weighs
         the identity, which puts InstantID's own 0.8 at the default of 0.65.
@@ -101,15 +104,28 @@ class InstantIdStyler:
             ModelUnavailableError: the models can't be loaded.
             BusyError: the worker's queue is full, or the GPU's memory does not hold the picture.
         """
-        mask = drawing.redrawn(drawn)
-        if not mask.any():
-            return Redrawn([drawn], [options.seed], self.options.kind, "", "", 0)  # hair or a hat covers all of it
+        kind, mask, faces = self.options.kind, drawing.redrawn(drawn), self._faces()
+        if not mask.any():  # hair or a hat covers all of it
+            return drawn, Diffusion(kind, "", "", options.seed, 1, None, 0)
         canvas = HeadCanvas.around(drawing.outline, mask, size=self.options.size)
-        request = self._request(identity, drawing, drawn, options, canvas, mask, candidates)
+        request = self._request(identity, drawing, drawn, options, canvas, mask, faces)
         pictures = self._made(request, progress)
         pages = [drawing.draw_picture(canvas.on_page(picture), canvas.frame) for picture in pictures]
-        return Redrawn(
-            pages, request.seeds, self.options.kind, request.prompt, request.negative_prompt, request.steps_run
+        best, similarity = 0, None
+        if faces.embeds:
+            child = faces.embed(identity.photo_rgb, five_points(identity.mesh))
+            kps = five_points(drawing.outline)
+            similarities = [float(child @ faces.embed(page.image_rgb, kps)) for page in pages]
+            best = int(np.argmax(similarities))
+            similarity = round(similarities[best], 4)
+        return pages[best], Diffusion(
+            identity=kind,
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt,
+            seed=request.seeds[best],
+            candidates=len(pages),
+            similarity=similarity,
+            steps=request.steps_run,
         )
 
     def _request(
@@ -120,9 +136,9 @@ class InstantIdStyler:
         options: PersonalizeOptions,
         canvas: HeadCanvas,
         mask: GrayImage,
-        candidates: int,
+        faces: FaceDetector,
     ) -> IdentityRequest:
-        faces, kind = self._faces(), self.options.kind
+        kind = self.options.kind
         return IdentityRequest(
             picture=canvas.show(drawn.image_rgb),
             mask=canvas.mask(mask),
@@ -135,7 +151,7 @@ class InstantIdStyler:
             guidance_scale=self.options.guidance,
             steps=self.options.steps,
             seed=options.seed,
-            n=candidates,
+            n=self.options.candidates if faces.embeds else 1,
         )
 
     def _made(self, request: IdentityRequest, progress: Progress) -> list[RGBImage]:

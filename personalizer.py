@@ -17,8 +17,7 @@ from face_landmarks import FaceLandmarks, FaceMesh
 from face_regions import Frame, longer_side
 from face_slots import FaceSlot
 from hands_in_front import HandsInFront
-from identity_diffusion import Kind
-from instant_id_styler import InstantIdStyler, Progress, no_progress
+from instant_id_styler import Diffusion, InstantIdStyler, Progress, no_progress
 from service.errors import InvalidValueError, ModelUnavailableError, NoFaceDetectedError, NoFaceSlotError
 from skin_tone import exposure
 from utils import FloatArray, GrayImage, RGBImage, Stopwatch
@@ -30,25 +29,6 @@ _HEAD_MARGIN = 0.8  # of the face's size around it: room for hair
 
 
 Engine: TypeAlias = Literal["classic", "diffusion"]
-
-
-@dataclass(frozen=True, slots=True)
-class Diffusion:
-    """How a diffusion model drew a page.
-
-    Attributes:
-        identity: what showed it the child.
-        seed: of the picture that was kept, the one most like the child.
-        candidates: pictures that it was chosen from.
-        steps: that were run for each.
-    """
-
-    identity: Kind
-    prompt: str
-    negative_prompt: str
-    seed: int
-    candidates: int
-    steps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +145,10 @@ class Personalizer:
         )
         drawn, diffusion = drawing.draw(), None
         if engine == "diffusion":
+            if self._diffusion is None:
+                raise ModelUnavailableError("No diffusion styler is set up.")
             with watch.stage("diffusion"):
-                drawn, diffusion = self._redrawn(identity, drawing, drawn, slot, options, progress)
+                drawn, diffusion = self._diffusion.redraw(identity, drawing, drawn, options, progress)
         with watch.stage("quality"):
             quality, unavailable = self._quality(identity, drawn, slot)
         return PersonalizedPage(
@@ -180,32 +162,6 @@ class Personalizer:
             faces_in_photo=identity.faces_in_photo,
             engine=engine,
             diffusion=diffusion,
-        )
-
-    def _redrawn(
-        self,
-        identity: Identity,
-        drawing: FaceDrawing,
-        drawn: DrawnPage,
-        slot: FaceSlot,
-        options: PersonalizeOptions,
-        progress: Progress,
-    ) -> tuple[DrawnPage, Diffusion]:
-        """The page by diffusion, of several the one most like the child; without a recogniser only one is drawn."""
-        if self._diffusion is None:
-            raise ModelUnavailableError("No diffusion styler is set up.")
-        candidates = self._diffusion.options.candidates if identity.embedding is not None else 1
-        made = self._diffusion.redraw(identity, drawing, drawn, options, candidates=candidates, progress=progress)
-        best = 0
-        if len(made.pages) > 1:
-            best = int(np.argmax([self._similarity(identity, page, slot) for page in made.pages]))
-        return made.pages[best], Diffusion(
-            identity=made.kind,
-            prompt=made.prompt,
-            negative_prompt=made.negative_prompt,
-            seed=made.seeds[best],
-            candidates=len(made.pages),
-            steps=made.steps,
         )
 
     def _most_frontal(self, photo_rgb: RGBImage, faces: Sequence[Face]) -> FaceMesh | None:
@@ -235,13 +191,9 @@ class Personalizer:
         }
         if identity.embedding is None:
             return quality, {"identity_similarity": "No face recogniser is installed; see GET /models."}
-        quality["identity_similarity"] = round(self._similarity(identity, drawn, slot), 4)
+        embedding = self._detector.embed(drawn.image_rgb, slot.kps)
+        quality["identity_similarity"] = round(float(identity.embedding @ embedding), 4)
         return quality, {}
-
-    def _similarity(self, identity: Identity, drawn: DrawnPage, slot: FaceSlot) -> float:
-        """Cosine of the photo's embedding and the drawn face's."""
-        assert identity.embedding is not None
-        return float(identity.embedding @ self._detector.embed(drawn.image_rgb, slot.kps))
 
 
 def _frontal_size(mesh: FaceMesh) -> float:

@@ -132,6 +132,7 @@ class DiffusionOut(BaseModel):
     negative_prompt: str
     seed: int = Field(description="Of the picture that was kept: the one most like the child.")
     candidates: int = Field(description="Pictures that it was chosen from; 1 without a face recogniser.")
+    similarity: float | None = Field(description="Cosine of photo and drawn face, by the recogniser that chose.")
     steps: int = Field(description="Steps of denoising that were run for each.")
 
 

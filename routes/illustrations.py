@@ -40,12 +40,16 @@ from service.deps import (
 )
 from service.errors import (
     BadRequestError,
+    BusyError,
     ImageTooLargeError,
     ImageUnreadableError,
     InvalidValueError,
+    ModelUnavailableError,
     NoFaceDetectedError,
+    NoFaceSlotError,
     NotFoundError,
     PayloadTooLargeError,
+    StorageFullError,
     StorageUnavailableError,
     UnsupportedImageError,
 )
@@ -62,7 +66,10 @@ PICTURE: dict[str, Any] = {"image/png": {}, "image/jpeg": {}, "image/webp": {}}
 
 BOOK_ERRORS = (
     NotFoundError, PayloadTooLargeError, UnsupportedImageError, ImageTooLargeError, ImageUnreadableError,
-    InvalidValueError, NoFaceDetectedError,
+    InvalidValueError, NoFaceDetectedError, ModelUnavailableError,
+)  # fmt: skip
+PAGE_ERRORS = (
+    BadRequestError, *BOOK_ERRORS, NoFaceSlotError, BusyError, StorageUnavailableError, StorageFullError,
 )  # fmt: skip
 
 FILE_ERRORS = documented(NotFoundError, StorageUnavailableError)
@@ -70,7 +77,9 @@ FILE_ERRORS = documented(NotFoundError, StorageUnavailableError)
 Photo = Annotated[UploadFile, File(description="A photo of the child. It is not stored.")]
 
 
-@router.post("/personalize", response_model=Personalized, responses={200: {"content": PICTURE}})
+@router.post(
+    "/personalize", response_model=Personalized, responses={200: {"content": PICTURE}, **documented(*PAGE_ERRORS)}
+)
 async def personalize(
     child_photo: Photo,
     choice: Choice,

@@ -79,9 +79,12 @@ def test_a_page_is_drawn_by_diffusion(client: TestClient, photo: bytes, page: by
     body = answer.json()
     assert body["engine"] == "diffusion"
     assert body["diffusion"] == {
-        "identity": "instantid", "prompt": body["diffusion"]["prompt"], "seed": 7, "candidates": 1, "steps": 2,
+        "identity": "instantid", "prompt": body["diffusion"]["prompt"], "candidates": 2, "steps": 2,
+        "seed": body["diffusion"]["seed"], "similarity": body["diffusion"]["similarity"],
         "negative_prompt": body["diffusion"]["negative_prompt"],
     }  # fmt: skip
+    assert body["diffusion"]["seed"] in (7, 8)
+    assert -1 <= body["diffusion"]["similarity"] <= 1
     assert body["diffusion"]["prompt"].startswith("portrait of a young man, ")
     assert body["timings_ms"]["diffusion"] > 0
     drawn = pixels(client.get(body["download_url"]).content)
