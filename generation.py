@@ -30,6 +30,8 @@ RELOAD_AFTER_S = 60
 """A model that could not be loaded is not tried again before: each try takes seconds, and every caller would wait."""
 FIRST_GUESS_S = 5
 """Retry-After before any batch was timed."""
+CLOSE_S = 20
+"""A step takes less than a second on a GPU; loading a large model can't be interrupted."""
 
 
 class GenerationStoppedError(BaseException):
@@ -155,7 +157,7 @@ class Generator:
         return ticket
 
     def close(self) -> None:
-        """Stop at the next step, fail what waits, and end the thread."""
+        """Stop at the next step and fail what waits. Loading a model is not waited for longer than CLOSE_S."""
         with self._changed:
             self._closing = True
             abandoned = [*self._waiting, *self._running]
@@ -163,7 +165,7 @@ class Generator:
         for ticket in abandoned:
             _fail(ticket, BusyError("The service is stopping. Try again shortly.", retry_after_s=FIRST_GUESS_S))
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(CLOSE_S)
 
     def _start(self) -> None:
         if self._thread is None and not self._closing:

@@ -30,6 +30,7 @@ from service.deps import (
     FetcherDep,
     ImagesDep,
     Pool,
+    SettingsDep,
     StateDep,
     StorageDep,
     SubmitJob,
@@ -107,8 +108,10 @@ class Maker:
 class Submitter:
     """Hands a wish in as a job. What can be refused is refused at once."""
 
-    def __init__(self, generation: Generation, pool: Pool, submit: SubmitJob) -> None:
-        self._generation = generation
+    def __init__(self, images: ImagesDep, settings: SettingsDep, pool: Pool, submit: SubmitJob) -> None:
+        if settings.role != "api":  # there the model is the workers' affair
+            images.require()
+        self._generation = images
         self._pool = pool
         self._submit = submit
 

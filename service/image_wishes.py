@@ -14,6 +14,7 @@ from service.storage import USER_ID_PATTERN
 
 MAX_PROMPT = 4000
 """Letters. The text encoders read far fewer: CLIP's 77 tokens are some 60 words."""
+READ = "SDXL reads its first 77 tokens, some 60 words."
 MAX_IMAGES = 10
 MAX_STEPS = 100
 MAX_URL = 2**26
@@ -98,7 +99,7 @@ class ImageWish(BaseModel):
 class GenerationWish(ImageWish):
     """Pictures from a prompt, and where one is given, a picture to look at."""
 
-    prompt: Prompt = Field(description="What is to be seen.", examples=["a fox reading by lamplight"])
+    prompt: Prompt = Field(description=f"What is to be seen. {READ}", examples=["a fox reading by lamplight"])
     reference_image_url: str | None = Field(
         None,
         min_length=1,
