@@ -207,7 +207,7 @@ def _refined(image_rgb: RGBImage, mask: FloatArray) -> FloatArray:
         return mask
     cv2.setRNGSeed(0)  # its clusters start at random
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(shrink(image_rgb, size), labels, None, *models, 2, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(shrink(image_rgb, size), labels, None, *models, 1, cv2.GC_INIT_WITH_MASK)
     decided = blur(as_float(labels & 1), 0.6)
     return as_float(cv2.resize(as_float(0.5 * decided + 0.5 * small), mask.shape[1::-1]))
 

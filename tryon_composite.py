@@ -244,7 +244,7 @@ class _Scene:
     def _enlarged(self, values: FloatArray) -> FloatArray:
         """A reduced copy in the photo's size."""
         size = (self.photo.shape[1], self.photo.shape[0])
-        return as_float(cv2.resize(values, size, interpolation=cv2.INTER_CUBIC))
+        return as_float(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR))
 
     def with_closed_armpits(
         self, base: FloatArray, covered: FloatArray, layers: dict[Part, Layer], front: FloatArray
@@ -310,14 +310,15 @@ class _Scene:
 
     def _neck(self) -> FloatArray:
         beside, above = self.fit.shoulder_line
-        aside = np.abs(self.beside)
+        row, aside = self.row[::2, ::2], np.abs(self.beside[::2, ::2])
         # The neck rises steeply from the shoulders' inner end.
         line = np.interp(aside, [0, *beside], [above[0] + 1.5 * beside[0], *above])
         ends = 0.5
         if self.garment.limbs:  # sleeves cover the rest
             wide = np.linalg.norm(self.fit.handles["neck_right"] - self.fit.handles["neck_left"]) / self.body.unit
             ends = float(wide) / 2 + 0.03
-        return as_float(smoothstep(as_float(self.row + line) / 0.02 + 0.2) * smoothstep((ends - aside) / 0.03 + 0.5))
+        neck = smoothstep(as_float(row + line) / 0.02 + 0.2) * smoothstep((ends - aside) / 0.03 + 0.5)
+        return as_float(cv2.resize(neck, self.row.shape[::-1]))
 
     def _bare(self, size: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
         """Where skin would show without the old garment, in a copy of `size`: neck and chest, and arms or legs that it
@@ -377,7 +378,7 @@ class _Scene:
         """Noise as strong as the photo's own, so that filled places don't look airbrushed."""
         gray = as_float(cv2.cvtColor(self.photo, cv2.COLOR_RGB2GRAY))
         fine = gray - cv2.GaussianBlur(gray, (0, 0), 1.5)
-        strength = float(np.median(np.abs(fine)) / 0.6745)
+        strength = float(np.median(np.abs(fine[::3, ::3])) / 0.6745)
         noise = np.random.default_rng(seed).standard_normal(gray.shape, dtype=np.float32)
         return as_float(cv2.GaussianBlur(noise, (0, 0), 0.7) * min(strength * 2, 6))
 
@@ -418,9 +419,11 @@ def _firm(mask: FloatArray) -> FloatArray:
 
 def _without_specks(mask: FloatArray, least: float) -> FloatArray:
     """A soft mask without its pieces of fewer than `least` pixels."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((mask > 0.2).astype(np.uint8))
-    small = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < least)
-    return mask if len(small) == 0 or count < 2 else as_float(mask * ~np.isin(labels, small))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((mask[::2, ::2] > 0.2).astype(np.uint8))
+    large = stats[:, cv2.CC_STAT_AREA] * 4 >= least
+    if large.all() or count < 2:
+        return mask
+    return as_float(mask * cv2.resize(large[labels].astype(np.float32), mask.shape[::-1]))
 
 
 def _eroded(mask: FloatArray, radius: float) -> FloatArray:
