@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
+NEXTJS := examples/nextjs
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 # --no-deps: requirements.txt is a complete compile. pip's own resolver can't know requirements-overrides.txt
 # and would bring back the second OpenCV, the second onnxruntime and numpy 1.
@@ -55,6 +56,21 @@ screenshots: $(VENV)/.dev ## Take the README's pictures of the Studio with Chrom
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest
+
+# Needs Node.js with npm, and Chromium; `make test` needs neither.
+.PHONY: nextjs
+nextjs: $(VENV)/.dev ## Check and build examples/nextjs, and visit it with a browser
+	@node -e 'const [major, minor] = process.versions.node.split("."); process.exit(+(major * 100 + +minor < 2009))' || \
+	{ echo "Node.js 20.9 or newer was not found (Debian 13: apt-get install nodejs npm)." >&2; exit 1; }
+	@cd $(NEXTJS) && npm ci --no-fund --no-audit --loglevel=error
+	@$(BIN)/python -m examples.openapi | npm --prefix $(NEXTJS) run --silent check-types
+	@cd $(NEXTJS) && npm run --silent test && npm run --silent build
+	@$(BIN)/python -m pytest $(NEXTJS)
+
+.PHONY: nextjs-types
+nextjs-types: $(VENV)/.dev ## Write examples/nextjs/lib/openapi.ts from the service's routes
+	@cd $(NEXTJS) && npm ci --no-fund --no-audit --loglevel=error
+	@$(BIN)/python -m examples.openapi | npm --prefix $(NEXTJS) run --silent types
 
 .PHONY: bench
 bench: $(VENV)/.runtime ## Time the service beside its baselines and print the table

@@ -92,6 +92,15 @@ def test_readme_explains_every_setting() -> None:
     assert rows == [(name.upper(), field.description) for name, field in Settings.model_fields.items()]
 
 
+def test_the_nextjs_example_is_pinned_and_its_lock_file_names_no_registry() -> None:
+    manifest, lock = (json.loads(read(f"examples/nextjs/{name}")) for name in ("package.json", "package-lock.json"))
+    assert lock["packages"][""]["dependencies"] == manifest["dependencies"]
+    for name, version in (manifest["dependencies"] | manifest["devDependencies"]).items():
+        assert lock["packages"][f"node_modules/{name}"]["version"] == version
+    assert [name for name, package in lock["packages"].items() if "resolved" in package] == []
+    assert [name for name, package in lock["packages"].items() if name and "integrity" not in package] == []
+
+
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
 def test_documented_commands_exist(document: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):.*## ", read("Makefile"), re.MULTILINE))

@@ -1,0 +1,54 @@
+"use client";
+
+import { useEffect, useId, useState, type ReactNode } from "react";
+
+const TYPES = "image/jpeg,image/png,image/webp,image/avif,image/heic,.heic";
+
+/** Chooses a picture file, and shows it. */
+export function PhotoField({ name, label, hint, required = true, onChosen }: {
+  name: string;
+  label: string;
+  hint?: ReactNode;
+  required?: boolean;
+  onChosen?: () => void;
+}) {
+  const id = useId();
+  const [file, setFile] = useState<File | null>(null);
+  const preview = useObjectUrl(file);
+  return (
+    <div className="field">
+      <label htmlFor={id}>{label}</label>
+      <input
+        id={id}
+        type="file"
+        name={name}
+        accept={TYPES}
+        required={required}
+        aria-describedby={hint ? `${id}-hint` : undefined}
+        onChange={(event) => {
+          setFile(event.target.files?.[0] ?? null);
+          if (event.target.files?.length) onChosen?.();
+        }}
+      />
+      {hint && <p className="hint" id={`${id}-hint`}>{hint}</p>}
+      {preview && <Preview key={preview} src={preview} />}
+    </div>
+  );
+}
+
+/** Nothing where the browser can't draw the file, such as HEIC: the service can all the same. */
+function Preview({ src }: { src: string }) {
+  const [shown, setShown] = useState(true);
+  return shown ? <img className="preview" src={src} alt="" onError={() => setShown(false)} /> : null;
+}
+
+function useObjectUrl(file: File | null): string | null {
+  const [url, setUrl] = useState<string | null>(null);
+  useEffect(() => {
+    if (file === null) return setUrl(null);
+    const made = URL.createObjectURL(file);
+    setUrl(made);
+    return () => URL.revokeObjectURL(made);
+  }, [file]);
+  return url;
+}
