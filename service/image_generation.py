@@ -25,7 +25,7 @@ from service.hub_models import HubModels
 from service.image_io import decode_image, encode_image
 from service.image_wishes import EditWish, GenerationWish, ImageWish, MemoryWish, OutputFormat, SubjectWish
 from service.loras import LoraFiles
-from service.storage import Storage
+from service.storage import Storage, StoredFile
 from service.version import NAME, VERSION
 from utils import GrayImage, RGBImage
 
@@ -42,11 +42,11 @@ REFERENCE_PX = 1024
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImage:
-    """One picture that was made. Where it is stored `name` is the last part of its key; `uri` is its s3:// address."""
+    """One picture that was made. `file` is None where it was not stored; `uri` is its s3:// address."""
 
     seed: int
     data: bytes
-    name: str | None
+    file: StoredFile | None
     uri: str | None
     presigned_url: str | None
 
@@ -266,7 +266,7 @@ class ImageGeneration:
             file_id=None if job is None else uuid5(job, str(index)),
         )
         presigned = self.storage.presigned_url(file)
-        return GeneratedImage(seed, data, file.name, self.storage.uri(file), presigned.url if presigned else None)
+        return GeneratedImage(seed, data, file, self.storage.uri(file), presigned.url if presigned else None)
 
     def _texts(self, wish: ImageWish, request: ImageRequest, seed: int) -> dict[str, str]:
         details = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from functools import partial
 from typing import Any
 
 from generation import Ticket, Watcher
@@ -37,12 +38,13 @@ def make_images(run: JobRun, *, generation: ImageGeneration) -> JobResult:
     pictures = {name: _read(run, name) for name in run.inputs["pictures"]}
     request = run.compute(generation.prepare, wish, pictures)
     images = _awaited(run, generation, request)
-    made = run.compute(generation.finish, wish, request, images, job=run.id)
+    made = run.until_stored(partial(run.compute, generation.finish, wish, request, images, job=run.id))
     answer = answer_of(made, wish, base_url=str(generation.settings.service_url or "/"))
     body = json.dumps(answer).encode()
     file = run.store(lambda out: out.write(body), ending="_images.json")
     without_pictures = [{key: value for key, value in each.items() if key != "b64_json"} for each in answer["data"]]
-    return JobResult(file, {**answer, "data": without_pictures, "media_type": file.media_type})
+    files = [image.file.key for image in made.images if image.file is not None]
+    return JobResult(file, {**answer, "data": without_pictures, "media_type": file.media_type}, files)
 
 
 def answer_of(made: GeneratedImages, wish: Wish, *, base_url: str) -> dict[str, Any]:
@@ -59,8 +61,8 @@ def answer_of(made: GeneratedImages, wish: Wish, *, base_url: str) -> dict[str, 
         entry: dict[str, Any] = {"seed": image.seed, "revised_prompt": made.prompt}
         if image.uri is not None:
             entry["s3_uri"] = image.uri
-        if image.name is not None:
-            path = f"{user_id}/{image.name}" if user_id else image.name
+        if image.file is not None:
+            path = f"{user_id}/{image.file.name}" if user_id else image.file.name
             entry["url"] = image.presigned_url or f"{base_url.rstrip('/')}/images/{path}"
         if wish.response_format == "b64_json":
             entry["b64_json"] = base64.b64encode(image.data).decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -46,10 +46,11 @@ class JobCancelledError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What a job made: a file under the job's id, and what clients are told about it."""
+    """What a job made: a file under the job's id, what clients are told of it, and the keys of files beside it."""
 
     file: StoredFile
     details: dict[str, Any] = field(default_factory=dict)
+    files: Sequence[str] = ()
 
 
 class JobRun:
@@ -97,8 +98,15 @@ class JobRun:
 
     def store(self, write: Callable[[BinaryIO], object], *, ending: str) -> StoredFile:
         """Store the result that `write` writes; `ending` is one of the storage's. Waits for a storage that is away."""
-        attempts = partial(self._runner.until_stored, self)
-        return self._runner.storage.save_job_result(self.id, write, ending=ending, attempts=attempts)
+        return self._runner.storage.save_job_result(self.id, write, ending=ending, attempts=self.until_stored)
+
+    def until_stored(self, work: Callable[[], T]) -> T:
+        """Do what stores something, again and again while the storage is full or away; what went before is not lost.
+
+        Raises:
+            as `progress`, and what `work` raises.
+        """
+        return self._runner.until_stored(self, work)
 
     def wait_for_storage(self, seconds: float) -> None:
         """Pause, and say so.
@@ -219,7 +227,10 @@ class JobRunner:
         except Exception:
             logger.exception("a job failed unexpectedly", job=str(job.id), kind=job.kind)
             return "failed", None, ("INTERNAL_ERROR", INTERNAL_ERROR)
-        return "completed", {"download_url": f"/download/{made.file.id}", **made.details}, None
+        result = {"download_url": f"/download/{made.file.id}", **made.details}
+        if made.files:
+            result["files"] = list(made.files)  # removed with the job
+        return "completed", result, None
 
     def until_stored(self, run: JobRun, work: Callable[[], T]) -> T:
         """Do it again while the storage is full or away: a job must not fail for what will pass."""

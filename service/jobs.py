@@ -204,8 +204,11 @@ class Jobs:
             NotFoundError: there is none.
             StorageUnavailableError: a finished one's result can't be removed now, and the job is kept with it.
         """
-        if self.store.get(job_id, owner).status in FINISHED:
+        finished = self.store.get(job_id, owner)
+        if finished.status in FINISHED:
             self.storage.delete_job_inputs(job_id)
+            for key in (finished.result or {}).get("files", ()):
+                self.storage.store.delete(key)
             with suppress(NotFoundError):
                 self.storage.delete(job_id)
             self.storage.delete_artifacts(job_id)  # a job that failed has them without a result

@@ -24,7 +24,14 @@ from routes import jobs as jobs_route
 from service import jobs as jobs_module
 from service.auth import SERVICE_OWNER
 from service.database import create_engine, open_database, upgrade
-from service.errors import BusyError, ConflictError, DatabaseUnavailableError, InvalidValueError, StorageFullError
+from service.errors import (
+    BusyError,
+    ConflictError,
+    DatabaseUnavailableError,
+    InvalidValueError,
+    StorageFullError,
+    StorageUnavailableError,
+)
 from service.job_runs import REPORT_INTERVAL_S, JobInterruptedError, JobResult, JobRun
 from service.jobs import DbosQueue, Jobs
 from service.middleware import StartError
@@ -141,7 +148,10 @@ def test_what_prevents_a_run_leaves_the_job_to_the_next_process(jobs: Jobs, monk
     assert jobs.store.get(job.id, OWNER).status == "pending"
 
 
-@pytest.mark.parametrize("failure", [StorageFullError("full"), DatabaseUnavailableError("away"), OSError(28, "full")])
+@pytest.mark.parametrize(
+    "failure",
+    [StorageFullError("full"), StorageUnavailableError(), DatabaseUnavailableError("away"), OSError(28, "full")],
+)
 def test_a_job_waits_for_a_full_disk_and_a_database_instead_of_failing(jobs: Jobs, failure: Exception) -> None:
     tries: list[int] = []
 
@@ -154,6 +164,29 @@ def test_a_job_waits_for_a_full_disk_and_a_database_instead_of_failing(jobs: Job
     jobs.register("full twice", full_twice)
     assert finished(jobs, submit(jobs, "full twice")).status == "completed"
     assert len(tries) == 3
+
+
+def test_what_was_made_before_the_storage_went_away_is_stored_without_being_made_again(jobs: Jobs) -> None:
+    made_so_far: list[str] = []
+
+    def make(run: JobRun) -> JobResult:
+        made_so_far.append("picture")
+        tries = iter([StorageUnavailableError(), StorageFullError("full"), None])
+
+        def store() -> str:
+            if (failure := next(tries)) is not None:
+                raise failure
+            return jobs.storage.save_generated(b"picture", kind="image", suffix="png", file_id=run.id).key
+
+        key = run.until_stored(store)
+        return JobResult(run.store(partial(write, b"list"), ending="_images.json"), {}, [key])
+
+    jobs.register("images", make)
+    job = finished(jobs, submit(jobs, "images"))
+    assert (job.status, made_so_far) == ("completed", ["picture"])
+    wait_for(lambda: files(jobs) == sorted([f"{job.id}_images.json", f"image_{job.id.hex}.png"]))
+    jobs.cancel_or_delete(job.id, OWNER)
+    assert files(jobs) == []
 
 
 def test_a_result_is_stored_once_however_often_a_job_is_done(jobs: Jobs) -> None:
