@@ -47,7 +47,7 @@ ROUTERS = (
     illustrations.router, images.router, users.router, tryon.router, jobs.router, auth.router, processing.router,
 )  # fmt: skip
 
-DESCRIPTION = """Puts a child into a page of a picture book, and finds faces.
+DESCRIPTION = """Puts a child into a page of a picture book, dresses people, draws from words, and finds faces.
 
 Pictures are JPEG, PNG, WebP, AVIF, HEIC, BMP, TIFF or GIF (its first frame); the content decides, not the name.
 Every failure is `{"detail", "code", "request_id"}`. Uploads and results expire; `DELETE` removes them at once.

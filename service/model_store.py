@@ -42,6 +42,8 @@ EMBEDDED_MODELS = {
     "face_detection_full_range_sparse.tflite": "smaller faces",
     "face_landmark_with_attention.tflite": "478-point face mesh with irises",
     "selfie_segmentation.tflite": "person mask",
+    "pose_detection.tflite": "people, for the pose of try-ons",
+    "pose_landmark_full.tflite": "33 points of a body, and its mask",
 }
 """The models of MediaPipe's wheel that the embedded engine runs, by file name."""
 
