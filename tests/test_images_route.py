@@ -339,6 +339,48 @@ def test_health_and_models_tell_of_the_model(client: TestClient) -> None:
     assert models["content_filter"]["how_to_get"] == "python main.py models pull content_filter"
 
 
+@pytest.fixture(scope="module")
+def strict(folder: Path, sdxl: Path, loras: Path) -> Iterator[TestClient]:
+    """A service where what can be switched off is, behind another address."""
+    settings = settings_in(
+        folder / "strict",
+        model_path=str(sdxl),
+        lora_dir=loras,
+        enable_lora=False,
+        image_metadata=False,
+        service_url="https://pictures.example/api",
+        image_sizes="64x64",
+    )
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+def test_what_is_switched_off_stays_off(strict: TestClient, users: None) -> None:  # noqa: ARG001
+    answer = strict.post(GENERATIONS, json=FOX)
+    assert answer.status_code == 200, answer.text
+    url = answer.json()["data"][0]["url"]
+    assert url.startswith("https://pictures.example/api/images/image_")
+    data = strict.get(f"/images/{url.rpartition('/')[2]}").content
+    assert not {"prompt", "seed", "model"} & Image.open(io.BytesIO(data)).info.keys()
+    refused = strict.post(GENERATIONS, json={**FOX, "lora_id": "ink"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "INVALID_VALUE")
+    for change in ({"quality": "low"}, {"reference_image_url": data_url(picture(1))}):
+        missing = strict.post(GENERATIONS, json={**FOX, **change})
+        assert (missing.status_code, missing.json()["code"]) == (503, "MODEL_UNAVAILABLE")
+
+
+def test_an_account_reaches_its_own_pictures_only(client: TestClient, users: None) -> None:  # noqa: ARG001
+    credentials = {"username": "painter", "password": "a long enough password"}
+    client.post("/api/v1/auth/register", json=credentials)
+    token = client.post("/api/v1/auth/login", json=credentials).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    for suffix in ("", "/submit"):
+        answer = client.post(f"{MEMORY}{suffix}", json={"user_id": "ann", "prompt": "x"}, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (403, "FORBIDDEN"), answer.text
+    name = f"memory_{'0' * 32}.png"
+    assert client.get(f"/images/ann/{name}", headers=headers).status_code == 403
+
+
 def test_without_weights_it_is_503_at_once_with_the_command(app_client: TestClient) -> None:
     for url in (GENERATIONS, MEMORY, SUBJECT, f"{GENERATIONS}/submit"):
         answer = app_client.post(url, json={"prompt": "x", "user_id": "ann"})
