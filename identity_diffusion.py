@@ -133,7 +133,7 @@ class IdentityPipeline(FittingPipeline):
     def __init__(self, pipeline: Pipeline, kind: Kind, *, compiled: bool = False) -> None:
         """`pipeline`: an SDXL inpainting pipeline with the adapter loaded, and a ControlNet for InstantID.
 
-        Its UNet keeps the pictures it draws, but is no longer one that diffusers' own pipelines can use.
+        Its networks are changed: diffusers' own pipelines can't use them any more.
         """
         from identity_networks import prepare_networks
 

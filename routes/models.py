@@ -124,7 +124,7 @@ async def install_model(
     state: StateDep,
     accept: Annotated[str, Header(description="`text/event-stream`: how far it is, until it is over.")] = "*/*",
 ) -> PullOut | Response:
-    """Download, verify and install a model of the manifest, or (`generation`) what MODEL_PATH names.
+    """Download, verify and install a model of the manifest, or what `generation` or engine=`diffusion` needs.
 
     What is under way goes on when the client leaves: ask again, or look at `pull` in GET /models. A download that
     broke off is continued. Where credentials are needed, only the service's own keys (API_KEY) may do this.

@@ -25,6 +25,8 @@ PULL = f"python main.py models pull {PROFILE}"
 IDENTITY_PROFILE = "diffusion"
 """Name of what engine=diffusion needs on the command line."""
 IDENTITY_PULL = f"python main.py models pull {IDENTITY_PROFILE}"
+PROFILES = {PULL: PROFILE, IDENTITY_PULL: IDENTITY_PROFILE}
+"""What each command installs."""
 IDENTITIES = {"instantid": "InstantX/InstantID", "ip-adapter": "h94/IP-Adapter"}
 
 NO_MODEL_FILE = "The file that MODEL_FILE names isn't there. Put the checkpoint there, or leave MODEL_FILE empty."
@@ -163,6 +165,10 @@ class HubModels:
             _fetch_files(settings.ip_adapter_path, [settings.ip_adapter_weights, encoder])
             fetched.append(settings.ip_adapter_path)
         return fetched
+
+    def fetch(self, profile: str) -> list[str]:
+        """`pull` or `pull_identity`, by the name of what is wanted."""
+        return self.pull() if profile == PROFILE else self.pull_identity()
 
     def pull_identity(self) -> list[str]:
         """As `pull`, for engine=diffusion: the image model and DIFFUSION_IDENTITY's weights."""

@@ -12,8 +12,7 @@ from typing import Literal
 import structlog
 
 from service.errors import BusyError, ModelDownloadError, NotFoundError
-from service.hub_models import PROFILE as GENERATION
-from service.hub_models import PULL as GENERATION_COMMAND
+from service.hub_models import PROFILES
 from service.model_store import ModelStatus, ModelStore
 
 logger = structlog.get_logger(__name__)
@@ -52,12 +51,11 @@ class ModelPulls:
         """What `start` calls a model; None where it can't install it."""
         if status.name in self._store.profiles:
             return status.name
-        is_of_the_hub = self._store.hub is not None and status.how_to_get == GENERATION_COMMAND
-        return GENERATION if is_of_the_hub else None
+        return PROFILES.get(status.how_to_get or "") if self._store.hub else None
 
     @property
     def _names(self) -> list[str]:
-        return [*self._store.profiles, *([GENERATION] if self._store.hub else [])]
+        return [*self._store.profiles, *(PROFILES.values() if self._store.hub else ())]
 
     def start(self, name: str) -> Pull:
         """Install a model, or join whoever does. One that is installed and sound is done at once.
@@ -86,8 +84,8 @@ class ModelPulls:
             pull.done, pull.total = done, total
 
         try:
-            if pull.name == GENERATION and self._store.hub is not None:
-                self._store.hub.pull()
+            if pull.name in PROFILES.values() and self._store.hub is not None:
+                self._store.hub.fetch(pull.name)
             else:
                 self._store.pull(pull.name, report)
         except (ModelDownloadError, NotFoundError) as error:

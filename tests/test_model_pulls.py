@@ -100,10 +100,12 @@ def test_the_image_model_is_installed_under_its_own_name(store: ModelStore, tmp_
     missing = HubModels(settings_in(tmp_path, model_path="somebody/a-model-that-was-never-fetched"))
     with client_of(ModelStore(store.models_dir, profiles=store.profiles, hub=missing), tmp_path) as client:
         assert listed(client, "somebody/a-model-that-was-never-fetched")["pull_name"] == "generation"
-    there = HubModels(settings_in(tmp_path, model_path=str(tmp_path)))
+        assert listed(client, "InstantX/InstantID")["pull_name"] == "diffusion"
+    there = HubModels(settings_in(tmp_path, model_path=str(tmp_path), diffusion_path=str(tmp_path)))
     with client_of(ModelStore(store.models_dir, profiles=store.profiles, hub=there), tmp_path) as client:
-        last = events_of(client.put("/models/generation", headers=EVENTS).text)[-1]
-    assert (last["name"], last["state"]) == ("generation", "installed")
+        for name in ("generation", "diffusion"):
+            last = events_of(client.put(f"/models/{name}", headers=EVENTS).text)[-1]
+            assert (last["name"], last["state"]) == (name, "installed")
 
 
 def test_no_more_than_two_are_installed_at_once(store: ModelStore, tmp_path: Path) -> None:
