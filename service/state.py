@@ -17,6 +17,7 @@ from config import Settings
 from face_detector import FaceDetector, load_face_detector
 from face_landmarks import FaceLandmarks
 from facial_expression import ExpressionModel, load_expression_model
+from mask_networks import GARMENT_PROFILE, PERSON_PROFILE, MaskNetwork, load_mask_network
 from personalizer import Personalizer
 from service import books, contour_jobs, image_jobs, tryon_jobs
 from service.accounts import Accounts
@@ -72,6 +73,8 @@ class State:
     pulls: ModelPulls
     landmarks: FaceLandmarks
     poses: BodyPoses
+    person_network: MaskNetwork | None
+    garment_network: MaskNetwork | None
     detector: FaceDetector
     expression_model: ExpressionModel | None
     personalizer: Personalizer
@@ -111,10 +114,20 @@ class State:
         return Contourer(self.landmarks, max_pixels=self.settings.max_pixels, cache=self.cache)
 
     @property
+    def tryon_engines(self) -> TryOnEngines:
+        """What a draft looks with; rembg's networks where their weights are installed."""
+        return TryOnEngines(
+            self.poses,
+            self.landmarks.person_mask,
+            garment_mask=self.garment_network,
+            fine_person_mask=self.person_network,
+        )
+
+    @property
     def tryon(self) -> TryOn:
         """Try-ons on what clients send."""
         return TryOn(
-            TryOnEngines(self.poses, self.landmarks.person_mask),
+            self.tryon_engines,
             self.landmarks,
             max_pixels=self.settings.max_pixels,
             timeout_s=self.settings.tryon_timeout,
@@ -196,8 +209,10 @@ def _handlers(state: State) -> dict[str, Handler]:
 async def _build(
     settings: Settings, tokens: AccessTokens, limiter: RateLimiter, metrics: Metrics, database: Database
 ) -> State:
-    (storage, storage_monitor), (landmarks, detector, expression_model) = await asyncio.gather(
-        asyncio.to_thread(_open_storage, settings), asyncio.to_thread(_load_engines, settings)
+    (storage, storage_monitor), (landmarks, detector, expression_model), mask_networks = await asyncio.gather(
+        asyncio.to_thread(_open_storage, settings),
+        asyncio.to_thread(_load_engines, settings),
+        asyncio.to_thread(_load_mask_networks, settings),
     )
     templates = TemplateStore(database, storage)
     try:
@@ -220,6 +235,8 @@ async def _build(
         pulls=ModelPulls(models),
         landmarks=landmarks,
         poses=BodyPoses(pool_size=settings.max_workers),
+        person_network=mask_networks[0],
+        garment_network=mask_networks[1],
         detector=detector,
         expression_model=expression_model,
         personalizer=Personalizer(
@@ -298,6 +315,19 @@ def _load_engines(settings: Settings) -> tuple[FaceLandmarks, FaceDetector, Expr
         raise StartError(error.message) from error
     landmarks.warm_up()
     return landmarks, detector, expression_model
+
+
+def _load_mask_networks(settings: Settings) -> tuple[MaskNetwork | None, MaskNetwork | None]:
+    """Of people and of garments."""
+    # Every worker may run one at the same time, and all together no more threads than there are cores.
+    threads = max(1, settings.cores // settings.max_workers)
+    try:
+        return (
+            load_mask_network(PERSON_PROFILE, settings.models_dir, threads=threads),
+            load_mask_network(GARMENT_PROFILE, settings.models_dir, threads=threads),
+        )
+    except ServiceError as error:
+        raise StartError(error.message) from error
 
 
 async def _sweep_regularly(state: State) -> None:

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from fastapi.testclient import TestClient
 from onnx import TensorProto, helper, numpy_helper
 
+from main import create_app
 from mask_networks import GARMENT_PROFILE, PERSON_PROFILE, MaskNetwork, load_mask_network
 from service.errors import ModelUnavailableError
 from service.model_store import load_manifest
+from tests.conftest import settings_in
 
 SIDES = {PERSON_PROFILE: 320, GARMENT_PROFILE: 1024}
 
@@ -66,3 +69,15 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
 def test_both_are_known_to_the_model_store() -> None:
     manifest = load_manifest()
     assert {PERSON_PROFILE, GARMENT_PROFILE} <= set(manifest)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_service_uses_them_where_they_are(installed: bool, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    if installed:
+        for profile, side in SIDES.items():
+            write_network(settings.models_dir / profile / "a.onnx", side)
+    with TestClient(create_app(settings)) as client:
+        engines = client.app.state.service.tryon_engines  # type: ignore[attr-defined]
+    assert (engines.fine_person_mask is not None) is installed
+    assert (engines.garment_mask is not None) is installed
