@@ -338,8 +338,10 @@ def _far_halves(points: Points) -> list[Points]:
     """The halves of the mesh that stick out of the oval: of a turned head the far one."""
     oval = shapely.Polygon(points[list(FACE_OVAL)])
     across = mean_shape()[:, 0]
-    around = oval.buffer(_OUTSIDE * float(np.ptp(points, axis=0).max()), quad_segs=1)
-    sticking_out = ~shapely.contains_xy(around, points[: len(across)])
+    outside = np.flatnonzero(~shapely.contains_xy(oval, points[: len(across)]))
+    distance = shapely.distance(oval, shapely.points(points[outside]))
+    sticking_out = np.zeros(len(across), bool)
+    sticking_out[outside] = distance > _OUTSIDE * float(np.ptp(points, axis=0).max())
     if not sticking_out.any():
         return []
     halves = [across <= _MIDDLE_CM, across >= -_MIDDLE_CM]

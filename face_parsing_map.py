@@ -225,9 +225,9 @@ def _enlargement(labels: GrayImage) -> Points:
     Borders between classes are then that far apart, or a multiple.
     """
     factors = []
-    for axis in (0, 1):
-        along = labels[::2] if axis == 0 else labels[:, ::2].T
-        changes = np.flatnonzero((along[:, 1:] != along[:, :-1]).any(axis=0))
+    for along, across in ((1, 0), (0, 1)):
+        unlike = cv2.absdiff(labels[:, 1:], labels[:, :-1]) if along else cv2.absdiff(labels[1:], labels[:-1])
+        changes = np.flatnonzero(cv2.reduce(unlike, across, cv2.REDUCE_MAX))
         gaps = np.diff(changes)
         median = float(np.median(gaps)) if len(gaps) >= LEAST_SIDE else 1.0
         factors.append(float(gaps[gaps < 1.6 * median].mean()) if median >= 2 else 1.0)
