@@ -49,7 +49,7 @@ export class SignIn {
       "div",
       { class: "stack" },
       h("p", { text: name ? `You are signed in as ${name}.` : "Requests carry your API key. It is kept until this browser tab is closed." }),
-      button("Sign out", () => this.#session.logout()),
+      h("div", { class: "row" }, button("Sign out", () => this.#session.logout())),
     );
   }
 
@@ -79,7 +79,7 @@ export class SignIn {
       }
     };
     const label = this.#way === "new" ? "Make the account" : "Sign in";
-    return h("form", { on: { submit } }, fields, h("button", { class: "button main", type: "submit", text: label }), said);
+    return h("form", { class: "sign-in", on: { submit } }, fields, h("button", { class: "button main", type: "submit", text: label }), said);
   }
 
   async #tryKey(key) {

@@ -145,3 +145,9 @@ def test_stored_slot_is_the_drawn_face(name: str) -> None:
         landmarks.close()
     eye_distance = np.linalg.norm(kps[1] - kps[0])
     assert np.abs(found.kps - kps).max() < 0.15 * eye_distance
+
+
+@pytest.mark.parametrize("folder", ["studio", "examples/pages", "examples/try-on"])
+def test_the_image_carries_the_studio_and_its_examples(folder: str) -> None:
+    assert f"!{folder}" in read(".dockerignore").splitlines()
+    assert (PROJECT / folder).is_dir()

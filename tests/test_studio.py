@@ -239,6 +239,7 @@ def test_a_key_is_asked_for_and_a_wrong_one_is_told_so(visit: Visit) -> None:
     visit.refusals_expected = True
     page = visit.open(key=None)
     key = panel(page, "Personalise").get_by_label("API key", exact=True).last
+    check_accessible(page)
     key.fill("not this one")
     key.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("The token is unknown or no longer valid.")
@@ -305,6 +306,7 @@ def test_options_redraw_the_page_and_another_page_takes_its_own_slot(visit: Visi
     assert "-F style=comic" in curl
     assert "Bearer $TOKEN" in curl
     assert KEY not in page.content()
+    check_accessible(page)
 
 
 def test_a_page_of_ones_own_is_kept_its_slot_clicked_and_it_can_be_removed(
@@ -588,7 +590,9 @@ def test_activity_shows_jobs_the_queue_and_how_long_work_took(visit: Visit, port
     row = place.get_by_role("row").filter(has_text=submitted["job_id"][:8])
     expect(row).to_contain_text("completed")
     expect(place.get_by_text(re.compile(r"\d of 2$")).first).to_be_visible()
-    expect(place.get_by_role("img", name=re.compile("Times of the latest"))).to_be_visible()
+    chart = place.get_by_role("img", name=re.compile("Times of the latest"))
+    expect(chart).to_be_visible()
+    assert 0.95 < chart.evaluate("each => each.clientWidth / each.viewBox.baseVal.width") < 1.05  # its letters are read
     with page.expect_download():
         row.get_by_role("button", name=re.compile("Download the result")).click()
     row.get_by_role("button", name=re.compile("^Remove")).click()

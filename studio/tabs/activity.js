@@ -146,7 +146,7 @@ class Activity {
       this.#choice.replaceChildren(select("Shown", [["", "The five busiest"], ...names.map((name) => [name, name])], this.#kind, (kind) => { this.#kind = kind; this.#showTimes(); }));
     }
     const shown = (this.#kind ? this.#times.filter((each) => each.kind === this.#kind) : this.#times).slice(0, LINES.length);
-    this.#chart.replaceChildren(shown.length ? latencyChart(shown, Math.max(LEAST_WIDTH, this.#chart.clientWidth)) : h("p", { class: "note", text: "Nothing was done in the last day." }));
+    this.#chart.replaceChildren(shown.length ? latencyChart(shown, Math.max(LEAST_WIDTH, this.#choice.parentElement.clientWidth)) : h("p", { class: "note", text: "Nothing was done in the last day." }));
     this.#table.replaceChildren(
       h(
         "table",
