@@ -91,7 +91,7 @@ function show(tab) {
   }
   history.replaceState(null, "", `#${tab.id}`);
   document.title = `${tab.title} · Studio`;
-  fill(tab);
+  if (studio.health) fill(tab); // until then it isn't known what the tab can do
 }
 
 /** The panel's content: the tab's own, or what it lacks. A tab is built when it is first seen. */
@@ -144,12 +144,12 @@ async function start() {
     show(current());
   } catch (error) {
     const { panel } = built.get(current());
-    show(current());
     panel.replaceChildren(h("h2", { text: "The service" }), h("div", { class: "bench" }, alertOf(error)), button("Try again", start));
   }
 }
 
 buildShell();
+show(current());
 installTheme(document.getElementById("theme"));
 signIn.attachTo(document.getElementById("account"));
 document.getElementById("show-requests").addEventListener("click", () => log.show(current().paths));
