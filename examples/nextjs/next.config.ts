@@ -1,8 +1,10 @@
+import { fileURLToPath } from "node:url";
+
 import type { NextConfig } from "next";
 
 const config: NextConfig = {
   poweredByHeader: false,
-  turbopack: { root: import.meta.dirname },
+  turbopack: { root: fileURLToPath(new URL(".", import.meta.url)) },
   headers: async () => [
     {
       source: "/:path*",
