@@ -100,15 +100,17 @@ describe("a service that is busy", () => {
     assert.equal(asked.length, 1);
   });
 
-  test("is no longer waited for when the caller gives up", async () => {
-    const { client, asked } = await serving([busy("5")]);
-    const giveUp = new AbortController();
-    const work = client.templates(giveUp.signal);
-    while (asked.length === 0) await new Promise((tick) => setTimeout(tick, 5));
-    giveUp.abort(new Error("gone"));
-    await assert.rejects(work, { message: "gone" });
-    assert.equal(asked.length, 1);
-  });
+  for (const [what, handler] of [["to a pause", busy("5")], ["to an answer", () => undefined]] as const) {
+    test(`is no longer waited for when the caller puts an end ${what}`, async () => {
+      const { client, asked } = await serving([handler]);
+      const giveUp = new AbortController();
+      const work = client.templates(giveUp.signal);
+      while (asked.length === 0) await new Promise((tick) => setTimeout(tick, 5));
+      giveUp.abort(new Error("gone"));
+      await assert.rejects(work, { message: "gone" });
+      assert.equal(asked.length, 1);
+    });
+  }
 });
 
 describe("a connection that is lost", () => {
