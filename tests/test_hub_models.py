@@ -45,7 +45,7 @@ def test_an_id_is_found_in_the_cache_and_a_folder_by_its_path(tmp_path: Path, ca
     assert models.missing() is None
     assert models.files().folder == folder
     assert HubModels(settings_in(tmp_path, model_path=str(sdxl))).files().folder == sdxl
-    [status] = models.status()
+    status = models.status()[0]
     assert (status.name, status.installed, status.how_to_get, status.commercial_use) == (HUB_ID, True, None, "yes")
 
 
