@@ -79,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
         middleware=middleware_stack(settings, tokens=tokens, limiter=limiter, metrics=metrics),
         static_url=STATIC_PATH,
     )
+    app.state.settings = settings
     install_error_handlers(app, max_upload_mb=settings.max_upload_size)
     for router in (*OPEN_ROUTERS, *([prometheus.router] if settings.prometheus_enabled else [])):
         app.include_router(router)

@@ -63,9 +63,9 @@ ClientGone: TypeAlias = Callable[[], Awaitable[None]]
 StateDep = Annotated[State, Depends(get_state)]
 
 
-async def get_settings(state: StateDep) -> Settings:
-    """The service's settings."""
-    return state.settings
+async def get_settings(request: Request) -> Settings:
+    """The service's settings; they are there before the engines."""
+    return cast("Settings", request.app.state.settings)
 
 
 async def get_pool(state: StateDep, request: Request) -> ClientPool:
