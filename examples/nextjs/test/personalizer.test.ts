@@ -104,7 +104,7 @@ describe("a service that is busy", () => {
     test(`is no longer waited for when the caller puts an end ${what}`, async () => {
       const { client, asked } = await serving([handler]);
       const giveUp = new AbortController();
-      const work = client.templates(giveUp.signal);
+      const work = client.personalize({ child_photo: picture, illustration: picture }, giveUp.signal);
       while (asked.length === 0) await new Promise((tick) => setTimeout(tick, 5));
       giveUp.abort(new Error("gone"));
       await assert.rejects(work, { message: "gone" });
