@@ -121,8 +121,8 @@ class FinalPicture:
         if not keep.any():
             return answer
         mixed = as_float(answer) + (as_float(self._photo) - as_float(answer)) * keep[..., None]
-        rounded = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
-        return np.where(keep[..., None] >= 1, self._photo, rounded)
+        rounded: RGBImage = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+        return rounded
 
     def _look(self, image_rgb: RGBImage) -> _Seen:
         small = _small(image_rgb)

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from PIL import Image
 
 from main import create_app
 from service.auth import SERVICE_OWNER
-from service.errors import WarpFailedError
+from service.errors import NotFoundError, WarpFailedError
 from service.jobs import Jobs
 from service.tryon import TryOn
 from service.tryon_jobs import TryOnTools
@@ -255,6 +255,11 @@ def test_a_draft_that_must_be_good_and_is_not_fails(app_client: TestClient, pers
             object.__setattr__(settings, "quality_threshold", 0.7)
     assert (at_once.status_code, at_once.json()["code"]) == (422, "QUALITY_CHECK_FAILED")
     assert (status["status"], status["error_code"]) == ("FAILED", "QUALITY_CHECK_FAILED")
+    kept = app_client.app.state.service.storage.find_artifacts(UUID(status["job_id"]))  # type: ignore[attr-defined]
+    assert app_client.get(f"{ROUTE}/artifacts/{status['job_id']}").status_code == 200, "a failed job can be looked at"
+    app_client.delete(f"{ROUTE}/{status['job_id']}")
+    with pytest.raises(NotFoundError):
+        app_client.app.state.service.storage.read(kept)  # type: ignore[attr-defined]
     assert (best["quality"]["passed"], best["retry_count"]) == (False, 1)
     assert best["quality"]["score"] == max(attempt["score"] for attempt in best["attempts"])
 
