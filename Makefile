@@ -55,7 +55,7 @@ screenshots: $(VENV)/.dev ## Take the README's pictures of the Studio with Chrom
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # Needs Node.js with npm, and Chromium; `make test` needs neither.
 .PHONY: nextjs
