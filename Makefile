@@ -59,9 +59,8 @@ test: $(VENV)/.dev ## Run the tests
 
 # Needs Node.js with npm, and Chromium; `make test` needs neither.
 .PHONY: nextjs
+nextjs nextjs-types: export PATH := $(abspath $(BIN)):$(PATH)
 nextjs: $(VENV)/.dev ## Check and build examples/nextjs, and visit it with a browser
-	@node -e 'const [major, minor] = process.versions.node.split("."); process.exit(+(major * 100 + +minor < 2009))' || \
-	{ echo "Node.js 20.9 or newer was not found (Debian 13: apt-get install nodejs npm)." >&2; exit 1; }
 	@cd $(NEXTJS) && npm ci --no-fund --no-audit --loglevel=error
 	@$(BIN)/python -m examples.openapi | npm --prefix $(NEXTJS) run --silent check-types
 	@cd $(NEXTJS) && npm run --silent test && npm run --silent build

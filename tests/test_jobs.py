@@ -522,7 +522,7 @@ def test_idempotency_keys_that_are_none_are_refused(app_client: TestClient, phot
     assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_ERROR")
 
 
-@pytest.mark.parametrize("identifier", ["..%2f..%2fetc%2fpasswd", "%00", "x" * 10_000, "-1", str(uuid4())])
+@pytest.mark.parametrize("identifier", ["..%2f..%2fetc%2fpasswd", "%00", "x" * 10_000, "-1", str(UUID(int=1))])
 def test_ids_that_are_none_reach_no_job(app_client: TestClient, identifier: str) -> None:
     for method, tail in (("GET", ""), ("DELETE", ""), ("GET", "/result"), ("GET", "/events")):
         answer = app_client.request(method, f"/api/v1/jobs/{identifier}{tail}")
