@@ -69,7 +69,8 @@ def _against_background(image_rgb: RGBImage, contrast: float) -> GrayImage:
         raise GarmentSegmentationError(
             "The garment's background is not plain. Use a photo before one plain colour, or a PNG with transparency."
         )
-    distance = cv2.GaussianBlur(np.linalg.norm(lab - background, axis=2), (0, 0), 0.8)
+    off = lab - background
+    distance = cv2.GaussianBlur(np.sqrt(np.einsum("ijk,ijk->ij", off, off)), (0, 0), 0.8)
     # Beside strong cloth, the background's blurred rim is far from the background too: less than a third as far.
     least = np.maximum(max(contrast, spread + 1.5), cv2.dilate(distance, np.ones((3, 3), np.uint8)) / 3)
     mask = np.where(distance > least, 255, 0).astype(np.uint8)
@@ -91,15 +92,16 @@ def _background(lab: FloatArray) -> tuple[FloatArray, float]:
     ring = max(2, round(_BORDER * max(height, width)))
     border = np.ones((height, width), bool)
     border[ring:-ring, ring:-ring] = False
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    terms = np.stack([np.ones_like(x), x / width - 0.5, y / height - 0.5], axis=2)
-    samples, colours = terms[border][::3], lab[border][::3]
+    rows, columns = (index[::3] for index in np.nonzero(border))
+    y, x = np.arange(height) / height - 0.5, np.arange(width) / width - 0.5
+    samples, colours = np.stack([np.ones(len(rows)), x[columns], y[rows]], axis=1), lab[rows, columns]
     weights = np.ones(len(samples), bool)
     for _ in range(3):  # the garment may touch the border: leave out what strays
         plane = np.linalg.lstsq(samples[weights], colours[weights], rcond=None)[0]
         error = np.linalg.norm(samples @ plane - colours, axis=1)
         weights = error <= max(float(np.percentile(error, 80)), 1.0)
-    return as_float(terms @ plane), float(np.percentile(error, 75) * 1.5)
+    across, down = as_float(x[:, None] * plane[1]), as_float(y[:, None] * plane[2] + plane[0])
+    return across + down[:, None], float(np.percentile(error, 75) * 1.5)
 
 
 def _without_holes(mask: GrayImage, gap: int) -> GrayImage:

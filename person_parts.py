@@ -409,5 +409,7 @@ def _to_edges(masks: FloatArray, guide: FloatArray) -> FloatArray:
     variance = cv2.blur(small * small, box)[..., None] - mean_guide**2
     slope = covariance / (variance + 1e-4)
     offset = mean_mask - slope * mean_guide
-    slope, offset = (cv2.resize(cv2.blur(each, (5, 5)), (width, height)) for each in (slope, offset))
-    return as_float(np.clip(slope * guide[..., None] + offset, 0, 1))
+    edged, offset = (as_float(cv2.resize(cv2.blur(each, (5, 5)), (width, height))) for each in (slope, offset))
+    edged *= guide[..., None]  # in place: at full size each copy counts
+    edged += offset
+    return np.clip(edged, 0, 1, out=edged)

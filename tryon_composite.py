@@ -231,15 +231,21 @@ class _Scene:
         filled = _fill(small, outside)
         if other.max() > 0.5:
             filled = filled + as_other[..., None] * (_fill(small, other) - filled)
-        full = self._enlarged(filled)
+        # Only where something is replaced: of a whole figure it is a small part.
+        x, y, width, height = cv2.boundingRect((removed > 0).view(np.uint8))
+        window = np.s_[y : y + height, x : x + width]
+        full = self._enlarged(filled)[window]
         if skin.max() > 0.5:
             # Limbs are round: darker towards their edges.
             limb = np.maximum(as_skin, shrink(self.parts.skin, size))
             round_off = 0.78 + 0.22 * smoothstep((blur(limb, 0.06 * unit / step) - 0.35) * 2.5)
-            edge = smoothstep((self._enlarged(as_skin) - 0.3) / 0.4)
-            full += edge[..., None] * (self._enlarged(as_float(_fill(small, skin) * round_off[..., None])) - full)
-        full += self._grain(seed)[..., None]
-        return as_float(self.photo + removed[..., None] * (full - self.photo)), removed
+            edge = smoothstep((self._enlarged(as_skin)[window] - 0.3) / 0.4)
+            limbs = self._enlarged(as_float(_fill(small, skin) * round_off[..., None]))[window]
+            full += edge[..., None] * (limbs - full)
+        full += self._grain(seed, (height, width))[..., None]
+        repaired = as_float(self.photo)
+        repaired[window] += removed[window][..., None] * (full - repaired[window])
+        return repaired, removed
 
     def _enlarged(self, values: FloatArray) -> FloatArray:
         """A reduced copy in the photo's size."""
@@ -374,12 +380,12 @@ class _Scene:
             return as_float(within * smoothstep((self.row - trunk + 0.2) / 0.05))
         return as_float(within * smoothstep((trunk - self.row) / 0.05))
 
-    def _grain(self, seed: int) -> FloatArray:
-        """Noise as strong as the photo's own, so that filled places don't look airbrushed."""
+    def _grain(self, seed: int, shape: tuple[int, int]) -> FloatArray:
+        """Noise of a shape, as strong as the photo's own, so that filled places don't look airbrushed."""
         gray = as_float(cv2.cvtColor(self.photo, cv2.COLOR_RGB2GRAY))
         fine = gray - cv2.GaussianBlur(gray, (0, 0), 1.5)
         strength = float(np.median(np.abs(fine[::3, ::3])) / 0.6745)
-        noise = np.random.default_rng(seed).standard_normal(gray.shape, dtype=np.float32)
+        noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
         return as_float(cv2.GaussianBlur(noise, (0, 0), 0.7) * min(strength * 2, 6))
 
 

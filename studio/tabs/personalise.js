@@ -94,9 +94,10 @@ class Personalise {
 
   async #loadPages() {
     const samples = await samplePages();
-    this.#pages = samples.map((page) => ({ ...page, key: page.name, inBook: true }));
+    this.#pages = [...samples.map((page) => ({ ...page, key: page.name, inBook: true })), ...this.#pages];
     this.#drawShelf();
-    this.#showEmpty();
+    if (this.#photo && !this.#page) this.#choosePage(this.#pages[0]);  // the photo was faster
+    else if (!this.#page) this.#showEmpty();
     try {
       const { templates } = await this.#studio.api.json("/templates");
       for (const template of templates) await this.#addTemplate(template);
