@@ -16,7 +16,7 @@ from insightface.utils import face_align
 from face_detector import Face, FaceDetector, MediaPipeDetector, sight
 from face_landmarks import FaceLandmarks
 from face_points import arcface_points, similarity
-from insightface_pack import GPU_BATCH, InsightFaceDetector
+from insightface_pack import GPU_BATCH, InsightFaceDetector, RunPolicy
 from service.errors import InvalidValueError, ModelUnavailableError
 from service.model_store import load_manifest
 from tests.face_packs import (
@@ -368,3 +368,8 @@ def test_one_session_per_model_never_takes_more_threads_than_it_was_given(
     monkeypatch.setattr(onnxruntime.InferenceSession, "__init__", counting)
     load(write_pack(tmp_path / "p"), landmarks, threads=2).analyze(squares((320, 288)))
     assert created == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("cores", "threads", "runs"), [(1, 1, 1), (2, 2, 2), (4, 4, 2), (6, 4, 2), (16, 4, 5)])
+def test_one_run_more_than_fills_the_cores_is_let_in(cores: int, threads: int, runs: int) -> None:
+    assert RunPolicy.of(cores) == RunPolicy(threads, runs)
