@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from onnx_session import cpu_session
 from service.errors import ModelUnavailableError
 from service.model_store import locate_pack
 from utils import FloatArray, RGBImage
@@ -40,13 +41,9 @@ class ContentFilter:
         Raises:
             ModelUnavailableError: it is broken, or another kind of model.
         """
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.name = file.stem
         try:
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            self._session = cpu_session(file)
             self._input = self._session.get_inputs()[0].name
             scores = self._scores(np.zeros((INPUT_PX, INPUT_PX, 3), np.uint8))
         except Exception as error:  # onnxruntime's own exceptions share no base below Exception

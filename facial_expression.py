@@ -14,6 +14,7 @@ import numpy as np
 
 import face_geometry as geometry
 from face_points import arcface_crop
+from onnx_session import cpu_session
 from service.errors import ModelUnavailableError
 from service.model_store import locate_pack
 from utils import AnyArray, FloatArray, RGBImage
@@ -124,14 +125,9 @@ class ExpressionModel:
         Raises:
             ModelUnavailableError: it is broken, or another kind of model.
         """
-        # onnxruntime costs start-up time and memory: only those who have the model pay for it.
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.name = file.stem
         try:
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            self._session = cpu_session(file)
             self._input = self._session.get_inputs()[0].name
             scores = self._scores(np.zeros((_INPUT_PX, _INPUT_PX, 3), np.uint8))
         except Exception as error:  # onnxruntime's own exceptions share no base below Exception

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 import face_geometry as geometry
 from face_crops import frame_from_kps, warp_area
 from face_landmarks import five_points
 from face_regions import Frame, skin_core, skin_likelihood
+from onnx_session import cpu_session
 from utils import FloatArray, GrayImage, RGBImage, as_float, lab_from_rgb, smoothstep
 
 MODEL = Path(__file__).parent / "hands_in_front.onnx"
@@ -32,9 +32,7 @@ class HandsInFront:
     """Finds hands in front of drawn faces. Thread-safe: a run keeps nothing."""
 
     def __init__(self) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1  # a run is too short to be shared
-        self._session = onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
+        self._session = cpu_session(MODEL)
 
     def matte(self, page_rgb: RGBImage, points: FloatArray, frame: Frame) -> FloatArray | None:
         """HxW 0..1 in the frame's pixels: hands and arms that reach over the face of the mesh (468, 3, page pixels).

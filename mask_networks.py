@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from onnx_session import cpu_session
 from service.errors import ModelUnavailableError
 from service.model_store import locate_pack
 from utils import FloatArray, RGBImage, as_float, shrink
@@ -55,15 +56,10 @@ class MaskNetwork:
         Raises:
             ModelUnavailableError: it is broken, or another kind of model.
         """
-        # onnxruntime costs start-up time and memory: only those who have the model pay for it.
-        import onnxruntime
-
         self.name, self._form = profile, _INPUTS[profile]
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         advice = f"Remove its folder and get it again with `python main.py models pull {profile}`."
         try:
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            self._session = cpu_session(file, threads=threads)
             self._input = self._session.get_inputs()[0].name
             mask = self._run(np.zeros((self._form.side, self._form.side, 3), np.uint8))
         except Exception as error:  # onnxruntime's own exceptions share no base below Exception
