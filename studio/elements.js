@@ -155,11 +155,22 @@ export function alertOf(error) {
   return h("div", { class: "alert", role: "alert" }, h("p", {}, prose(error.message)), facts && h("p", { class: "note mono", text: facts }));
 }
 
-/** Calls `work` once nothing has been asked for `ms`; the newest arguments count. */
-export function debounced(work, ms) {
+/**
+ * Work of which only the newest run counts: asked for at once, or soon, when nothing more was asked for `ms`.
+ * A run gets a signal that says that a newer one has begun.
+ */
+export function newest(work, ms) {
   let timer = 0;
-  return (...args) => {
+  let running = new AbortController();
+  const now = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => work(...args), ms);
+    running.abort();
+    running = new AbortController();
+    return work(running.signal);
   };
+  const soon = () => {
+    clearTimeout(timer);
+    timer = setTimeout(now, ms);
+  };
+  return { now, soon };
 }

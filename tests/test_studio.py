@@ -480,6 +480,18 @@ def test_contours_over_the_photo_as_it_is(visit: Visit, portrait: Path) -> None:
     assert 170 < box < 190
 
 
+def test_options_that_were_just_changed_do_not_draw_a_new_photo_twice(visit: Visit, portrait: Path) -> None:
+    page = visit.open("contours")
+    place = panel(page, "Contours")
+    asked: list[Request] = []
+    page.on("request", lambda request: asked.append(request) if "/frontal/crop" in request.url else None)
+    place.get_by_label("Cut the face out as a square").uncheck()
+    choose(place, "Drop a photo of a face", portrait)
+    page.locator("svg.contours").wait_for()
+    page.wait_for_timeout(500)  # more than the pause after which options draw
+    assert len(asked) == 2  # the curves, and the photo that they lie over
+
+
 # --- Try-on and Generate ------------------------------------------------------------------------------------------
 
 

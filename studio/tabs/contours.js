@@ -1,6 +1,6 @@
 // The regions of a face as curves: coloured over the photo, named, switched on and off, copied and saved.
 
-import { alertOf, button, checkbox, copyButton, debounced, figure, h, s, save, slider } from "../elements.js";
+import { alertOf, button, checkbox, copyButton, figure, h, newest, s, save, slider } from "../elements.js";
 import { dropZone } from "../drop-zone.js";
 import { loaded, overlay } from "../picture.js";
 import { samplePhoto } from "../samples.js";
@@ -22,21 +22,20 @@ class Contours {
   #options = { autorotate: true, crop: true, smoothing: 0.5 };
   #hidden = new Set();
   #regions = [];
-  #running = null;
   #stage = h("div", { class: "stage" }, h("p", { class: "note", text: "The photo appears here." }));
   #name = h("p", { class: "region-name", "aria-hidden": "true", text: "Point at a region" });
   #list = h("div", { class: "regions", role: "group", "aria-label": "Regions" });
   #said = h("div", { class: "stack" });
   #opacity = 0.55;
-  #runSoon = debounced(() => this.#run(), 220);
+  #drawing = newest((signal) => this.#run(signal), 220);
 
   constructor(panel, studio) {
     this.#studio = studio;
-    const photo = dropZone({ label: "Drop a photo of a face", hint: "or click to choose", sample: { label: "Use the sample photo", load: samplePhoto }, onFile: (file) => { this.#photo = file; this.#run(); } });
-    const map = dropZone({ label: "Drop a parser's label map", hint: "Optional: it adds hairline, neck, ears, hair and glasses.", clearable: true, onFile: (file) => { this.#map = file; this.#run(); } });
+    const photo = dropZone({ label: "Drop a photo of a face", hint: "or click to choose", sample: { label: "Use the sample photo", load: samplePhoto }, onFile: (file) => { this.#photo = file; this.#drawing.now(); } });
+    const map = dropZone({ label: "Drop a parser's label map", hint: "Optional: it adds hairline, neck, ears, hair and glasses.", clearable: true, onFile: (file) => { this.#map = file; this.#drawing.now(); } });
     const set = (name) => (value) => {
       this.#options[name] = value;
-      this.#runSoon();
+      this.#drawing.soon();
     };
     panel.append(
       h(
@@ -72,17 +71,15 @@ class Contours {
     return [["image", this.#photo], ["segmentation_map", this.#map], ...Object.entries(this.#options), ...more];
   }
 
-  async #run() {
+  async #run(signal) {
     if (!this.#photo) return;
-    this.#running?.abort();
-    const { signal } = (this.#running = new AbortController());
     this.#stage.querySelector(".picture")?.classList.add("busy");
     this.#studio.announce("The contours are being drawn.");
     try {
       const ask = (form, accept) => this.#studio.api.request("/api/v1/frontal/crop", { form, accept, signal });
       const answer = await (await ask(this.#form(["output", "json"]))).json();
       const photo = await (await ask(this.#form(["output", "png"], ["png", "photo"]), "image/png")).blob();
-      await this.#show(answer.contours, photo);
+      await this.#show(answer.contours, photo, signal);
     } catch (error) {
       if (error.name === "AbortError") return;
       this.#stage.querySelector(".picture")?.classList.remove("busy");
@@ -90,9 +87,10 @@ class Contours {
     }
   }
 
-  async #show(document_, photo) {
-    this.#regions = document_.regions;
+  async #show(document_, photo, signal) {
     const image = await loaded(photo, "The photo, as it was turned and cut");
+    signal.throwIfAborted();
+    this.#regions = document_.regions;
     const shapes = drawingOrder(this.#regions).map((region) => this.#shape(region));
     const drawing = overlay(document_.width, document_.height, shapes);
     drawing.classList.add("contours");

@@ -74,6 +74,7 @@ class Faces {
     this.#cards.replaceChildren();
     this.#compared.replaceChildren();
     const image = await loaded(file, `The photo: ${file.name}`);
+    if (this.#photo !== file) return;
     const sheet = h("div", { class: "zoom" }, image ?? h("p", { class: "empty note", text: "This browser can't show the format; the service reads it all the same." }));
     const picture = h("div", { class: "picture busy" }, sheet);
     this.#stage.replaceChildren(picture);

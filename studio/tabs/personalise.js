@@ -1,6 +1,6 @@
 // A child's photo into a page, and into a whole book.
 
-import { alertOf, button, checkbox, debounced, figure, h, milliseconds, prose, save, segments, select, slider } from "../elements.js";
+import { alertOf, button, checkbox, figure, h, milliseconds, newest, prose, save, segments, select, slider } from "../elements.js";
 import { dropZone } from "../drop-zone.js";
 import { comparison, loaded, placeOver } from "../picture.js";
 import { samplePages, samplePhoto, titleOf } from "../samples.js";
@@ -30,7 +30,6 @@ class Personalise {
   #page = null;
   #slot = null;
   #options = { mode: "face", style: "storybook", strength: 0.7, likeness: 0.65, blend: "gaussian", match_colors: true, keep_skin_tone: true, seed: 0 };
-  #running = null;
   #result = null;
   #shown = 0;
 
@@ -39,7 +38,7 @@ class Personalise {
   #said = h("div", { class: "stack" });
   #faces = h("div");
   #drawBox = button("Draw the place yourself", () => this.#startDrawing(), { hidden: true, class: "button plain" });
-  #runSoon = debounced(() => this.#run(), 220);
+  #drawing = newest((signal) => this.#run(signal), 220);
 
   constructor(panel, studio) {
     this.#studio = studio;
@@ -67,7 +66,7 @@ class Personalise {
   #controls() {
     const set = (name) => (value) => {
       this.#options[name] = value;
-      this.#runSoon();
+      this.#drawing.soon();
     };
     const seed = h("input", { type: "number", id: "personalise-seed", min: 0, max: 4294967295, step: 1, value: 0, on: { change: () => seed.checkValidity() && set("seed")(Number(seed.value)) } });
     return h(
@@ -178,7 +177,7 @@ class Personalise {
     this.#faces.replaceChildren();
     this.book.pagesChanged();
     if (!this.#page && this.#pages.length) this.#choosePage(this.#pages[0]);
-    else this.#runSoon();
+    else this.#drawing.soon();
     try {
       const seen = await this.#studio.api.json("/api/v1/verify-face", { form: [["file", file], ["faces", "all"]] });
       if (this.#photo === file && seen.faces?.length > 1) this.#offerFaces(seen.faces);
@@ -192,7 +191,7 @@ class Personalise {
     const options = [["", "The clearest"], ...inOrder.map((face, index) => [JSON.stringify(face.bbox), `${ordinal(index + 1)} from the left`])];
     const choose = (value) => {
       this.#faceBox = value || null;
-      this.#runSoon();
+      this.#drawing.soon();
     };
     this.#faces.replaceChildren(select(`${faces.length} people are in the photo. Which one?`, options, "", choose));
   }
@@ -204,7 +203,7 @@ class Personalise {
     for (const pick of this.#shelf.querySelectorAll(".shelf-pick")) pick.setAttribute("aria-pressed", String(pick.textContent === page.title));
     if (page.slots.length) {
       this.#showPage();
-      this.#runSoon();
+      this.#drawing.soon();
     } else this.#startDrawing("No drawn face was found on this page. Drag a box over the place, or move it with the arrow keys; Shift sizes it, Enter takes it.");
   }
 
@@ -221,7 +220,7 @@ class Personalise {
   #chooseSlot(bbox) {
     this.#slot = bbox.map((value) => Math.round(value * 10) / 10);
     this.#studio.announce("This face is replaced.");
-    if (this.#photo) this.#run();
+    if (this.#photo) this.#drawing.now();
     else this.#said.replaceChildren(h("p", { class: "note", text: "Now drop a photo of the child, or use the sample photo." }));
   }
 
@@ -269,18 +268,16 @@ class Personalise {
     });
   }
 
-  async #run() {
+  async #run(signal) {
     if (!this.#photo || !this.#page || !(this.#slot || this.#page.slots.length)) return;
-    this.#running?.abort();
-    const running = (this.#running = new AbortController());
     const page = this.#page;
     this.#stage.querySelector(".picture")?.classList.add("busy");
     this.#studio.announce("The page is being drawn.");
     try {
-      const answer = await this.#studio.api.json("/personalize", { form: await this.#form(page), signal: running.signal });
-      const picture = await this.#studio.api.blob(answer.download_url, { accept: "image/*", signal: running.signal, saveAs: "page.png" });
+      const answer = await this.#studio.api.json("/personalize", { form: await this.#form(page), signal });
+      const picture = await this.#studio.api.blob(answer.download_url, { accept: "image/*", signal, saveAs: "page.png" });
       this.#studio.api.remove(answer.download_url).catch(() => {}); // the browser has it
-      if (page === this.#page) await this.#showResult(answer, picture);
+      if (page === this.#page) await this.#showResult(answer, picture, signal);
     } catch (error) {
       if (error.name === "AbortError") return;
       this.#stage.querySelector(".picture")?.classList.remove("busy");
@@ -295,9 +292,10 @@ class Personalise {
     return [["child_photo", this.#photo], ...source, ...place, ["face_box", this.#faceBox], ...Object.entries(this.#options)];
   }
 
-  async #showResult(answer, picture) {
+  async #showResult(answer, picture, signal) {
     const at = this.#stage.querySelector(".compare input")?.value;
     const [before, after] = await Promise.all([loaded(this.#page.url, `The page before: ${this.#page.title}`), loaded(picture, `The page with the child: ${this.#page.title}`)]);
+    signal.throwIfAborted();
     [this.#page.width, this.#page.height] = [before.naturalWidth, before.naturalHeight];
     const { element, range } = comparison(before, after, { beforeName: "Page", afterName: "With the child", label: "Before and after" });
     if (at !== undefined && this.#result) {
