@@ -103,6 +103,8 @@ def load_pipeline(
     if reason := missing_libraries():
         raise ModelUnavailableError(reason)
     _quieten()
+    import torch
+
     device = torch_device(options.device)
     dtype = torch_dtype(options)
     with _telling_what_is_damaged(files.checkpoint or files.folder):
@@ -110,7 +112,11 @@ def load_pipeline(
         if files.ip_adapter:
             _load_ip_adapter(pipeline, files.ip_adapter)
     pipeline.set_progress_bar_config(disable=True)
-    place(pipeline, device, options.offload)
+    try:
+        place(pipeline, device, options.offload)
+    except torch.OutOfMemoryError:
+        logger.warning("The GPU's memory does not hold the whole model: its networks are offloaded.")
+        place(pipeline, device, "model")
     if options.compile:
         _compile(pipeline)
     return pipeline

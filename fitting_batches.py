@@ -66,9 +66,9 @@ class FittingPipeline(ABC):
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self.name = type(pipeline).__name__
-        self.device = str(pipeline.device)
+        self.device = pipeline._execution_device.type
         self.dtype = str(pipeline.dtype).removeprefix("torch.")
-        self.offloaded = self.device == "cpu"
+        self.offloaded = pipeline.device.type == "cpu"
         """Nothing is left to move off the GPU."""
         self._most: dict[tuple[int, int], int] = {}
         """Pictures of a size that fitted into memory, where more did not."""
@@ -122,9 +122,8 @@ class FittingPipeline(ABC):
             return self.draw(samples, on_step)
         except torch.OutOfMemoryError:
             pass
-        except BaseException:
+        finally:  # an editor has no hooks of its own, and what was interrupted freed none
             self.pipeline.maybe_free_model_hooks()
-            raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None

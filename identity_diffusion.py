@@ -299,7 +299,6 @@ class IdentityPipeline(FittingPipeline):
         vae = self.pipeline.vae
         decoded = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype), return_dict=False)[0]
         pixels = (decoded.float() / 2 + 0.5).clamp(0, 1).mul(255).round().byte()
-        self.pipeline.maybe_free_model_hooks()
         return list(pixels.permute(0, 2, 3, 1).cpu().numpy())
 
 

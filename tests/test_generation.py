@@ -256,6 +256,58 @@ def test_where_memory_is_short_a_batch_is_halved_and_the_size_remembered(plain: 
         assert set(seen) == {1}
 
 
+def is_offloaded(pipeline: BatchPipeline) -> bool:
+    """Whether each network waits in main memory for its turn."""
+    networks = [getattr(pipeline.pipeline, name) for name in ("text_encoder", "text_encoder_2", "unet", "vae")]
+    return all(hasattr(network, "_hf_hook") for network in networks)
+
+
+def test_where_one_picture_does_not_fit_the_networks_are_offloaded_first(sdxl: Path, loras: Path) -> None:
+    """The CPU under another name is a GPU to the library: its networks are moved to it, one at a time."""
+    import torch
+
+    pipeline = BatchPipeline(load_pipeline(PipelineFiles(sdxl), CPU))
+    styled = replace(CAT, loras=(Lora("style", loras / "ink.safetensors"),))
+    edit = replace(CAT, image_rgb=picture(1))
+    requests = (CAT, replace(CAT, n=2), styled, edit)
+    expected = [made(pipeline, request) for request in requests]
+    pipeline.device, pipeline.offloaded = "cpu:0", False
+
+    def refuse(*_: Any) -> None:
+        if not is_offloaded(pipeline):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    pipeline.pipeline.unet.register_forward_pre_hook(refuse)
+    for request, pictures in zip(requests, expected, strict=True):
+        assert all(difference(*pair) <= 1 for pair in zip(made(pipeline, request), pictures, strict=True))
+        assert is_offloaded(pipeline)
+    with memory_for(0, pipeline), pytest.raises(BusyError):
+        made(pipeline, CAT)
+    assert difference(made(pipeline, CAT)[0], expected[0][0]) == 0
+
+
+def test_a_model_that_the_gpus_memory_does_not_hold_is_offloaded_when_it_is_loaded(
+    sdxl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import diffusers
+    import torch
+
+    whole = made(BatchPipeline(load_pipeline(PipelineFiles(sdxl), CPU)), CAT)[0]
+    move = diffusers.StableDiffusionXLPipeline.to
+
+    def refuse(pipeline: Any, device: str, **options: Any) -> Any:
+        if device == "cpu:0":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return move(pipeline, device, **options)
+
+    monkeypatch.setattr("diffusion_models.torch_device", lambda _: "cpu:0")
+    monkeypatch.setattr(diffusers.StableDiffusionXLPipeline, "to", refuse)
+    pipeline = BatchPipeline(load_pipeline(PipelineFiles(sdxl), PipelineOptions(dtype="fp32")))
+    assert is_offloaded(pipeline)
+    assert pipeline.offloaded
+    assert difference(made(pipeline, CAT)[0], whole) <= 1
+
+
 def test_where_one_picture_does_not_fit_it_is_503_and_the_next_is_made(plain: BatchPipeline) -> None:
     generator = Generator(lambda: plain, batch=4, max_queue=4)
     with memory_for(0, plain) as seen, pytest.raises(BusyError) as failure:

@@ -399,3 +399,27 @@ def test_where_memory_is_short_a_batch_is_halved_and_at_last_refused(
     assert [difference(*pair) <= 1 for pair in zip(whole, halved, strict=True)] == [True] * 4
     assert seen[0] == 4
     assert set(seen[1:]) == {2}
+
+
+@pytest.mark.parametrize("kind", ["instantid", "ip-adapter"])
+def test_where_one_picture_does_not_fit_the_networks_are_offloaded_first(
+    sdxl: Path, instantid: Path, plus_face: Path, kind: Any
+) -> None:
+    """The CPU under another name is a GPU to the library: its networks are moved to it, one at a time."""
+    folder = instantid if kind == "instantid" else plus_face
+    person = embedding(1) if kind == "instantid" else picture(1)
+    request = replace(REQUEST, person=person, keypoints=REQUEST.keypoints if kind == "instantid" else None)
+    pipeline = IdentityPipeline.load(IdentityFiles(kind, PipelineFiles(sdxl), folder), CPU)
+    [whole] = made(pipeline, request)
+    unet = pipeline.pipeline.unet
+    pipeline.device, pipeline.offloaded = "cpu:0", False
+
+    def refuse(*_: Any) -> None:
+        if not hasattr(unet, "_hf_hook"):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    unet.register_forward_pre_hook(refuse)
+    for _ in range(2):
+        [offloaded] = made(pipeline, request)
+        assert difference(whole, offloaded) <= 1
+    assert hasattr(pipeline.pipeline.vae, "_hf_hook")
