@@ -74,8 +74,8 @@ class FittingPipeline(ABC):
         """Pictures of a size that fitted into memory, where more did not."""
 
     @abstractmethod
-    def check(self, request: Any) -> None:
-        """Refuse what this pipeline can't do, before anything waits for it.
+    def check(self, request: Any) -> list[str]:
+        """Refuse what this pipeline can't do, before anything waits for it; say what it would leave out.
 
         Raises:
             InvalidValueError: the field, and what is wrong with it.

@@ -60,11 +60,15 @@ class Watcher:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A request that was taken. `future` has its pictures, or the `ServiceError` that it failed with."""
+    """A request that was taken. `future` has its pictures, or the `ServiceError` that it failed with.
+
+    `warnings` are sentences about what the pipeline leaves out; known when the pictures are.
+    """
 
     request: BatchRequest
     watcher: Watcher
     future: Future[Images] = field(default_factory=Future)
+    warnings: list[str] = field(default_factory=list)
 
     def tell(self, done: int, of: int, preview: Preview) -> None:
         """Pass a step on."""
@@ -215,7 +219,7 @@ class Generator:
                 continue
             self._waiting.remove(ticket)
             try:
-                pipeline.check(ticket.request)
+                ticket.warnings = pipeline.check(ticket.request)
             except ServiceError as error:
                 _fail(ticket, error)
                 continue

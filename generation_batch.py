@@ -102,8 +102,8 @@ class BatchPipeline(FittingPipeline):
             getattr(getattr(denoiser(self.pipeline), "config", None), "encoder_hid_dim_type", None) == "ip_image_proj"
         )
 
-    def check(self, request: ImageRequest) -> None:
-        """Refuse what this pipeline can't do, before anything waits for it.
+    def check(self, request: ImageRequest) -> list[str]:
+        """Refuse what this pipeline can't do, before anything waits for it; say what its text encoders can't read.
 
         Raises:
             InvalidValueError: the field, and what is wrong with it.
@@ -122,6 +122,17 @@ class BatchPipeline(FittingPipeline):
             self._pipeline_for(request.task)
             if int(request.steps * request.strength) < 1:
                 raise InvalidValueError("strength: with so few steps nothing would change. Raise one of the two.")
+        unread = {name: self._unread(getattr(request, name)) for name in ("prompt", "negative_prompt")}
+        return [
+            f"{name}: too long for the image model, which does not read: {rest}"
+            for name, rest in unread.items()
+            if rest
+        ]
+
+    def _unread(self, text: str) -> str:
+        """The end of a text that none of the text encoders reads."""
+        tokenizers = [getattr(self.pipeline, name, None) for name in ("tokenizer", "tokenizer_2", "tokenizer_3")]
+        return min((_beyond(tokenizer, text) for tokenizer in tokenizers if tokenizer is not None), key=len, default="")
 
     def run(self, requests: Sequence[ImageRequest], on_step: OnStep) -> list[Images]:
         """The pictures of each request, HxWx3 uint8; None where the model's own safety checker blocked one.
@@ -240,6 +251,13 @@ class BatchPipeline(FittingPipeline):
 
     def _parameters(self, task: Task) -> frozenset[str]:
         return frozenset(inspect.signature(type(self._pipeline_for(task)).__call__).parameters)
+
+
+def _beyond(tokenizer: Any, text: str) -> str:
+    """What of a text lies beyond the tokens that its encoder takes."""
+    tokens = tokenizer(text, add_special_tokens=False).input_ids
+    most: int = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
+    return str(tokenizer.decode(tokens[most:]))
 
 
 def _decoded(pipeline: Pipeline, latents: Any) -> list[RGBImage]:

@@ -168,8 +168,9 @@ class IdentityPipeline(FittingPipeline):
         pipeline = load_pipeline(base, options, pipeline_class=pipeline_class, **components)
         return cls(pipeline, files.kind, compiled=options.compile)
 
-    def check(self, request: IdentityRequest) -> None:
+    def check(self, request: IdentityRequest) -> list[str]:  # noqa: ARG002
         """See the base class; a request is made by `instant_id_styler`, from what was checked."""
+        return []
 
     def draw(self, samples: list[Sample], on_step: OnStep) -> Images:
         """See the base class: one picture (side x side x 3) for each sample."""

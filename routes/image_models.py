@@ -70,6 +70,7 @@ class ImagesMade(BaseModel):
     output_format: OutputFormat
     background: Literal["opaque"] = "opaque"
     blocked: int = Field(description="Pictures that the content filter kept back.")
+    warnings: list[str] = Field(description="What the image model leaves out: of a prompt that is too long, its end.")
 
 
 class EditForm(EditWish):

@@ -99,9 +99,9 @@ class Maker:
             stream = ImageStream(self._generation, self._state.pool, wish, request, base_url=self._base_url)
             return StreamingResponse(aiter(stream), media_type="text/event-stream")
         with self._watch.stage("generate"):
-            images = await awaited(self._generation, request, self._gone)
+            images, warnings = await awaited(self._generation, request, self._gone)
         with self._watch.stage("store"):
-            made = await self._state.pool.run_patiently(self._generation.finish, wish, request, images)
+            made = await self._state.pool.run_patiently(self._generation.finish, wish, request, images, warnings)
         return answer_of(made, wish, base_url=self._base_url)
 
 

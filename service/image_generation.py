@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from threading import Lock
@@ -53,7 +54,7 @@ class GeneratedImage:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImages:
-    """What became of a wish. `blocked` pictures were kept back by the content filter."""
+    """What became of a wish. `blocked` pictures were kept back by the content filter; `warnings` are sentences."""
 
     created: int
     images: list[GeneratedImage]
@@ -61,6 +62,7 @@ class GeneratedImages:
     model: str
     size: tuple[int, int]
     blocked: int
+    warnings: Sequence[str]
 
 
 class ImageGeneration:
@@ -129,7 +131,9 @@ class ImageGeneration:
             strength=wish.strength if isinstance(wish, EditWish) else 1.0,
         )
 
-    def finish(self, wish: Wish, request: ImageRequest, images: Images, *, job: UUID | None = None) -> GeneratedImages:
+    def finish(
+        self, wish: Wish, request: ImageRequest, images: Images, warnings: Sequence[str], *, job: UUID | None = None
+    ) -> GeneratedImages:
         """Filter, encode and store. A job's pictures get ids of its own: done twice, they are stored once.
 
         Raises:
@@ -156,6 +160,7 @@ class ImageGeneration:
             model=self.model_name,
             size=(request.width, request.height),
             blocked=len(images) - len(shown),
+            warnings=warnings,
         )
 
     def encode(self, wish: ImageWish, request: ImageRequest, image: RGBImage, seed: int) -> bytes:

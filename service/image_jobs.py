@@ -8,6 +8,7 @@ import time
 from functools import partial
 from typing import Any
 
+from fitting_batches import Images
 from generation import Ticket, Watcher
 from generation_batch import ImageRequest
 from service.errors import BusyError
@@ -37,8 +38,8 @@ def make_images(run: JobRun, *, generation: ImageGeneration) -> JobResult:
     wish = WISH_CLASSES[run.inputs["kind"]].model_validate(run.inputs["wish"])
     pictures = {name: _read(run, name) for name in run.inputs["pictures"]}
     request = run.compute(generation.prepare, wish, pictures)
-    images = _awaited(run, generation, request)
-    made = run.until_stored(partial(run.compute, generation.finish, wish, request, images, job=run.id))
+    images, warnings = _awaited(run, generation, request)
+    made = run.until_stored(partial(run.compute, generation.finish, wish, request, images, warnings, job=run.id))
     answer = answer_of(made, wish, base_url=str(generation.settings.service_url or "/"))
     body = json.dumps(answer).encode()
     file = run.store(lambda out: out.write(body), ending="_images.json")
@@ -76,11 +77,15 @@ def answer_of(made: GeneratedImages, wish: Wish, *, base_url: str) -> dict[str, 
         "output_format": wish.output_format,
         "background": "opaque",
         "blocked": made.blocked,
+        "warnings": [*made.warnings],
     }
 
 
-def _awaited(run: JobRun, generation: ImageGeneration, request: ImageRequest) -> Any:
-    """The pictures. A job waits where a request would be refused; what is cancelled is given up at its next step."""
+def _awaited(run: JobRun, generation: ImageGeneration, request: ImageRequest) -> tuple[Images, list[str]]:
+    """The pictures, and the warnings.
+
+    A job waits where a request would be refused; what is cancelled is given up at its next step.
+    """
     share = 0.0
 
     def on_step(done: int, of: int) -> None:
@@ -93,7 +98,7 @@ def _awaited(run: JobRun, generation: ImageGeneration, request: ImageRequest) ->
             run.progress("generating" if share else "waiting for the image model", share)
             try:
                 ticket = ticket or generation.generator.submit(request, Watcher(on_step))
-                return ticket.future.result(LOOK_S)
+                return ticket.future.result(LOOK_S), ticket.warnings
             except TimeoutError:
                 if ticket is not None and ticket.future.done():
                     raise

@@ -29,8 +29,10 @@ SIGN_OF_LIFE_S = 15
 Finish: TypeAlias = Callable[[Images], Awaitable[GeneratedImages]]
 
 
-async def awaited(generation: ImageGeneration, request: ImageRequest, gone: Callable[[], Awaitable[None]]) -> Images:
-    """The pictures of a request; given up when its client goes.
+async def awaited(
+    generation: ImageGeneration, request: ImageRequest, gone: Callable[[], Awaitable[None]]
+) -> tuple[Images, list[str]]:
+    """The pictures of a request, and the warnings; given up when its client goes.
 
     Raises:
         ClientGoneError: it went.
@@ -44,7 +46,7 @@ async def awaited(generation: ImageGeneration, request: ImageRequest, gone: Call
         await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
         if not made.done():
             raise ClientGoneError
-        return made.result()
+        return made.result(), ticket.warnings
     finally:
         left.cancel()
         ticket.cancel()
@@ -91,7 +93,9 @@ class ImageStream:
         """A `completed` for each picture, or an error."""
         try:
             images = await asyncio.wrap_future(self._ticket.future)
-            made = await self._pool.run_patiently(self._generation.finish, self._wish, self._request, images)
+            made = await self._pool.run_patiently(
+                self._generation.finish, self._wish, self._request, images, self._ticket.warnings
+            )
         except Exception as error:  # noqa: BLE001 - the answer has begun: what goes wrong now is an event of it
             if not isinstance(error, ServiceError):
                 logger.exception("a stream of pictures failed")

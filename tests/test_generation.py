@@ -326,9 +326,10 @@ class Held:
         self.begun = threading.Semaphore(0)
         self.go = threading.Semaphore(0)
 
-    def check(self, request: ImageRequest) -> None:
+    def check(self, request: ImageRequest) -> list[str]:
         if request.prompt == "bad":
             raise InvalidValueError("prompt: bad")
+        return []
 
     def run(self, requests: list[ImageRequest], on_step: OnStep) -> list[Images]:
         self.batches.append([request.prompt for request in requests])

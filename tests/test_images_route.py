@@ -94,6 +94,19 @@ def test_n_pictures_have_seeds_of_their_own_and_a_random_one_is_told(client: Tes
     assert np.abs(last - made(client, {**FOX, "seed": seeds[2]})).max() <= 1
 
 
+def test_what_the_model_does_not_read_of_a_long_prompt_is_said(client: TestClient) -> None:
+    read = "a" * 73 + "bc"  # this model's tokens are letters: 77, with those of begin and end
+    assert client.post(GENERATIONS, json={**FOX, "prompt": read}).json()["warnings"] == []
+    long = {**FOX, "prompt": f"{read} defgh"}
+    [warning] = client.post(GENERATIONS, json=long).json()["warnings"]
+    assert warning.startswith("prompt: ")
+    assert warning.endswith("does not read: defgh")
+    assert (made(client, long) == made(client, {**FOX, "prompt": read})).all()
+    negative = {**long, "negative_prompt": f"{read} ijk", "stream": True}
+    completed = client.post(GENERATIONS, json=negative).text.split("event: ")[-1].partition("data: ")[2]
+    assert [each[-7:] for each in json.loads(completed)["warnings"]] == [": defgh", "ad: ijk"]
+
+
 def test_a_png_says_how_it_was_made(client: TestClient, folder: Path) -> None:
     body = {**FOX, "negative_prompt": "Nebel über dem Fluß", "style_prompt": "ink", "response_format": "b64_json"}
     data = base64.b64decode(client.post(GENERATIONS, json=body).json()["data"][0]["b64_json"])

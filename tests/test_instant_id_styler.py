@@ -100,8 +100,9 @@ def atelier(landmarks: FaceLandmarks, detector: FaceDetector, files: IdentityFil
     asked: list[IdentityRequest] = []
 
     class Listening(IdentityPipeline):
-        def check(self, request: IdentityRequest) -> None:
+        def check(self, request: IdentityRequest) -> list[str]:
             asked.append(request)
+            return super().check(request)
 
     worker = Generator(lambda: Listening.load(files, PipelineOptions(device="cpu")), batch=4, max_queue=4)
     styler = InstantIdStyler(worker, replace(OPTIONS, kind=files.kind), faces=lambda: pack)

@@ -131,7 +131,7 @@ class Generate {
     const blob = decoded(data.b64_json, data.output_format ?? "png");
     const step = done ? Infinity : data.partial_image_index;
     if (pictures[data.index]?.step > step) return;
-    pictures[data.index] = { blob, step, seed: data.seed, size: data.size, model: data.model, blocked: data.blocked };
+    pictures[data.index] = { blob, step, seed: data.seed, size: data.size, model: data.model, blocked: data.blocked, warnings: data.warnings };
     const image = await loaded(blob, done ? `Picture ${data.index + 1}` : `Picture ${data.index + 1}, on its way`);
     if (!image || pictures[data.index].step > step) return;
     let grid = this.#stage.querySelector(".made");
@@ -147,7 +147,7 @@ class Generate {
 
   #finish(pictures, ms) {
     const made = pictures.filter((each) => each?.step === Infinity);
-    const blocked = made[0]?.blocked ?? 0;
+    const { blocked = 0, warnings = [] } = made[0] ?? {};
     this.#said.replaceChildren(
       h(
         "section",
@@ -159,6 +159,7 @@ class Generate {
           h("div", { class: "row" }, made.map((each, index) => button(made.length === 1 ? "Download" : `Download ${index + 1}`, () => save(each.blob, `picture-${each.seed}.png`), { class: "button main" })), button("Show as curl", this.#studio.requests)),
         ),
         blocked ? h("p", { class: "note", text: `${blocked} kept back by the content filter.` }) : null,
+        warnings.map((text) => h("p", { class: "note" }, h("span", { class: "badge warn", text: "Note" }), ` ${text}`)),
       ),
     );
     this.#studio.announce("The picture is drawn.");
