@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from garment_anchors import OUTLINE, Garment, Part
 from limb_fit import PartMap, limb_map, smoothed
 from person_parts import SIDES, Body, PersonParts, Side
-from utils import AnyArray, FloatArray, GrayImage, as_float
+from utils import AnyArray, FloatArray, GrayImage, Window, as_float
 
 _LEVELS = 9
 _SHOULDER_TIP = 0.10  # of the shoulder distance: the garment's shoulder lies outside the joint ...
@@ -51,6 +52,21 @@ class Fit:
     bare: dict[Side, FloatArray]
     covered: dict[Side, FloatArray]
     shoulder_line: FloatArray = field(default_factory=lambda: np.zeros((2, 0), np.float32))
+
+    def cut(self, window: Window) -> Fit:
+        """The same target in a window of the photo."""
+        corner = np.array([window[1].start, window[0].start], np.float32)
+        return replace(
+            self,
+            maps={part: partial(_moved, own, -corner) for part, own in self.maps.items()},
+            handles={name: point - corner for name, point in self.handles.items()},
+            bare={side: line - corner for side, line in self.bare.items()},
+            covered={side: line - corner for side, line in self.covered.items()},
+        )
+
+
+def _moved(own: PartMap, by: FloatArray, points: FloatArray) -> FloatArray:
+    return own(points) + by
 
 
 def fit(garment: Garment, body: Body, parts: PersonParts, *, looseness: float = 1.0) -> Fit:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from mediapipe_graphs import Graph, GraphConfig, GraphPool, expand, float_image, proto, proto_list
-from utils import FloatArray, RGBImage, shrink
+from utils import FloatArray, RGBImage, Window, shrink
 
 _LONGEST_SIDE = 640  # the models look at 224 and 256 pixels; more would only cost time
 _HEADROOM = (0.15, 0.3)  # of a picture's height, added above it where the pose is doubtful
@@ -85,6 +85,16 @@ class BodyPose:
         """(2,) x, y in pixels."""
         return self.points[joint, :2]
 
+    def cut(self, window: Window) -> BodyPose:
+        """The same pose in a window of its picture."""
+        left, top = float(window[1].start), float(window[0].start)
+        return BodyPose(
+            self.points - np.array([left, top, 0], np.float32),
+            self.visibility,
+            None if self.mask is None else self.mask[window],
+            None if self.boxes is None else self.boxes - np.array([left, top, left, top], np.float32),
+        )
+
 
 class BodyPoses:
     """MediaPipe Pose (`pose_landmark_full`) for single pictures. Thread-safe."""
@@ -135,18 +145,8 @@ def surest_pose(poses: PoseFinder, image_rgb: RGBImage) -> BodyPose | None:
         added = round(share * image_rgb.shape[0])
         pose = poses.find(cv2.copyMakeBorder(image_rgb, added, 0, 0, 0, cv2.BORDER_REPLICATE))
         if pose is not None:
-            tries.append(_moved_up(pose, added))
+            tries.append(pose.cut(np.s_[added : added + image_rgb.shape[0], 0 : image_rgb.shape[1]]))
     return max(tries, key=lambda pose: float(pose.visibility[_ARMS].sum()))
-
-
-def _moved_up(pose: BodyPose, rows: int) -> BodyPose:
-    """The pose in a picture without its uppermost rows."""
-    return BodyPose(
-        pose.points - np.array([0, rows, 0], np.float32),
-        pose.visibility,
-        None if pose.mask is None else np.ascontiguousarray(pose.mask[rows:]),
-        None if pose.boxes is None else pose.boxes - np.array([0, rows, 0, rows], np.float32),
-    )
 
 
 def _boxes(detections: list[object], width: int, height: int) -> FloatArray:

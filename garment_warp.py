@@ -8,7 +8,7 @@ Gradient Field Manipulation", 2004, on a square grid.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ from body_fit import Fit
 from face_geometry import grow
 from garment_anchors import Garment, Part
 from service.errors import WarpFailedError
-from utils import AnyArray, FloatArray, GrayImage, RGBImage, as_float
+from utils import AnyArray, FloatArray, GrayImage, RGBImage, Window, as_float
 
 _CELLS = 34  # along the garment's longer side
 _SEAM = 6.0  # how firmly two parts hold together where they are sewn
@@ -48,12 +48,20 @@ class Net:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A warped part in its window (rows, columns) of a photo: HxWx3 colours, alpha and inner back (HxW, 0..1)."""
+    """A warped part in its window of a photo: HxWx3 colours, alpha and inner back (HxW, 0..1)."""
 
-    window: tuple[slice, slice]
+    window: Window
     rgb: RGBImage
     alpha: FloatArray
     inside: FloatArray
+
+    def cut(self, window: Window) -> Layer:
+        """The same part in a window of the photo that holds all of its own."""
+        rows, columns = (
+            slice(own.start - outer.start, own.stop - outer.start)
+            for own, outer in zip(self.window, window, strict=True)
+        )
+        return replace(self, window=(rows, columns))
 
 
 def united(layers: Iterable[Layer], shape: tuple[int, ...]) -> FloatArray:

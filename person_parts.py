@@ -5,7 +5,7 @@ Left and right are as seen in the picture. Lengths come in units of the body: th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
 
 import cv2
@@ -21,7 +21,7 @@ from service.errors import (
     SeveralPeopleError,
     TurnedPersonError,
 )
-from utils import FloatArray, RGBImage, as_float, blur, shrink, smoothstep
+from utils import FloatArray, RGBImage, Window, as_float, blur, shrink, smoothstep
 
 Side: TypeAlias = Literal["left", "right"]
 SIDES: tuple[Side, Side] = ("left", "right")
@@ -122,6 +122,11 @@ class Body:
         mouth = (self.pose.at(Joint.MOUTH_LEFT) + self.pose.at(Joint.MOUTH_RIGHT)) / 2
         return as_float(mouth + 1.0 * (mouth - self.pose.at(Joint.NOSE)))
 
+    def cut(self, window: Window) -> Body:
+        """The same body in a window of its photo."""
+        corner = np.array([window[1].start, window[0].start], np.float32)
+        return replace(self, pose=self.pose.cut(window), shoulders=self.shoulders - corner, hips=self.hips - corner)
+
     def _refuse_unfit(self) -> None:
         visibility = self.pose.visibility
         if visibility[[Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER, Joint.LEFT_HIP, Joint.RIGHT_HIP]].min() < _SEEN:
@@ -169,6 +174,13 @@ class PersonParts:
     upper: FloatArray
     lower: FloatArray
     skin_tone: FloatArray | None
+
+    def cut(self, window: Window) -> PersonParts:
+        """The same masks in a window of their photo."""
+        person, head, skin = self.person[window], self.head[window], self.skin[window]
+        return PersonParts(
+            person, head, skin, self.arms[window], self.upper[window], self.lower[window], self.skin_tone
+        )
 
 
 def silhouette(

@@ -12,9 +12,10 @@ from body_pose import Joint
 from garment_anchors import Garment, Part
 from garment_warp import Layer
 from person_parts import SIDES, Body, PersonParts, Side
-from utils import AnyArray, FloatArray, GrayImage, RGBImage, as_float, blur, shrink, smoothstep
+from utils import AnyArray, FloatArray, GrayImage, RGBImage, ScalarArray, Window, as_float, blur, shrink, smoothstep
 
 _FILL_STEP = 4  # photo pixels per pixel of the filled copies
+_MARGIN = 0.25  # of the shoulder distance, around what a try-on touches: what it looks at there
 _SHADING = (0.72, 1.12)  # the least and the largest factor that the photo's light may have
 _SHADING_STRENGTH = 0.7
 _FOLD_STRENGTH = 0.5
@@ -25,7 +26,7 @@ _SHADOW = 0.42  # how dark the shadow of an arm or sleeve is on what lies behind
 
 @dataclass(frozen=True, slots=True)
 class Composite:
-    """A draft and the masks that quality is measured by, all of the photo's working size.
+    """A draft and the masks that quality is measured by, all of its photo's size.
 
     garment: alpha of the visible new garment. changed: 255 where a pixel may differ from the photo.
     removed: what of the old garment was painted over beside the new one. front: what lies before the garment.
@@ -36,6 +37,19 @@ class Composite:
     changed: GrayImage
     removed: FloatArray
     front: FloatArray
+
+    def within(self, photo: RGBImage, window: Window) -> Composite:
+        """What was made of a window of a photo, in the photo; nothing of it beside the window."""
+
+        def laid(part: ScalarArray, onto: ScalarArray) -> ScalarArray:
+            onto[window] = part
+            return onto
+
+        def alone(mask: ScalarArray) -> ScalarArray:
+            return laid(mask, np.zeros(photo.shape[:2], mask.dtype))
+
+        masks = alone(self.garment), alone(self.changed), alone(self.removed), alone(self.front)
+        return Composite(laid(self.rgb, photo.copy()), *masks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,22 @@ class Look:
     preserve_face: bool
     preserve_background: bool
     seed: int
+
+
+def affected(body: Body, parts: PersonParts, garment: Garment, fit: Fit, layers: dict[Part, Layer]) -> Window:
+    """Where a try-on looks and paints: around the old garment, the new one, and the limbs that they hide or bare."""
+    worn = {"top": [parts.upper], "dress": [parts.upper, parts.lower]}.get(garment.kind, [parts.lower])
+    boxes = [(x.start, y.start, x.stop, y.stop) for y, x in (layer.window for layer in layers.values())]
+    for x, y, width, height in (cv2.boundingRect((mask > 0.1).view(np.uint8)) for mask in worn):
+        if width > 0:
+            boxes.append((x, y, x + width, y + height))
+    corners = np.concatenate([np.reshape(boxes, (-1, 2)), *fit.bare.values(), *fit.covered.values()])
+    margin = _MARGIN * body.unit
+    # Whole steps of the filled copies: exact halves shrink fastest.
+    low = np.floor((corners.min(axis=0) - margin) / _FILL_STEP).astype(int) * _FILL_STEP
+    high = np.ceil((corners.max(axis=0) + margin) / _FILL_STEP).astype(int) * _FILL_STEP
+    (left, top), (right, bottom) = np.maximum(low, 0), np.minimum(high, parts.person.shape[::-1])
+    return np.s_[int(top) : int(bottom), int(left) : int(right)]
 
 
 def compose(
@@ -89,9 +119,8 @@ def compose(
         changed |= (differs[..., 0] | differs[..., 1] | differs[..., 2]) > 0
     if look.preserve_face:
         changed &= scene.face() == 0
-    rgb = photo.copy()
-    rgb[changed] = painted[changed]
-    return Composite(rgb, covered, np.where(changed, 255, 0).astype(np.uint8), removed, front["body"])
+    mask = changed.view(np.uint8) * np.uint8(255)
+    return Composite(cv2.copyTo(painted, mask, photo.copy()), covered, mask, removed, front["body"])
 
 
 def _lay(picture: FloatArray, layer: Layer, alpha: FloatArray, light: FloatArray) -> None:
@@ -106,12 +135,12 @@ class _Scene:
 
     def __init__(self, photo: RGBImage, body: Body, parts: PersonParts, garment: Garment, fit: Fit) -> None:
         self.photo, self.body, self.parts, self.garment, self.fit = photo, body, parts, garment, fit
-        height, width = photo.shape[:2]
-        y, x = np.mgrid[:height, :width].astype(np.float32)
-        origin, down, unit = body.shoulders.mean(axis=0), body.down, body.unit
-        self.row = as_float(((x - origin[0]) * down[0] + (y - origin[1]) * down[1]) / unit)
+        unit, origin, down = body.unit, body.shoulders.mean(axis=0), body.down / body.unit
+        x = np.arange(photo.shape[1], dtype=np.float32) - origin[0]
+        y = np.arange(photo.shape[0], dtype=np.float32)[:, None] - origin[1]
+        self.row = x * down[0] + y * down[1]
         """Shoulder widths below the shoulder joints."""
-        self.beside = as_float(((x - origin[0]) * down[1] - (y - origin[1]) * down[0]) / unit)
+        self.beside = x * down[1] - y * down[0]
 
         self.top = garment.kind in ("top", "dress")
         self.neck = self._neck() if self.top else np.zeros_like(self.row)
@@ -226,11 +255,10 @@ class _Scene:
         skin = _eroded(shrink(self.parts.skin, size), 1.2)
         lower = _eroded(shrink(self.parts.lower, size), 1.5)
         upper = _eroded(shrink(self.parts.upper, size), 1.5)
-        as_other = shrink(self._other_zone(), size)
         other = lower if self.top else upper
         filled = _fill(small, outside)
         if other.max() > 0.5:
-            filled = filled + as_other[..., None] * (_fill(small, other) - filled)
+            filled = filled + self._other_zone(person)[..., None] * (_fill(small, other) - filled)
         # Only where something is replaced: of a whole figure it is a small part.
         x, y, width, height = cv2.boundingRect((removed > 0).view(np.uint8))
         window = np.s_[y : y + height, x : x + width]
@@ -347,7 +375,7 @@ class _Scene:
         found = as_float(cv2.GaussianBlur(bare, (0, 0), 1.0) / np.float32(255))
         found *= smoothstep((shrink(self.parts.person, size) - 0.4) * 5)
         if self.top:
-            found = np.maximum(found, shrink(as_float(self.neck * smoothstep((0.75 - self.row) / 0.1)), size))
+            found = np.maximum(found, shrink(self.neck, size) * smoothstep((0.75 - shrink(self.row, size)) / 0.1))
         return as_float(found), as_float(cv2.GaussianBlur(hems, (0, 0), 1.0) / np.float32(255))
 
     def _hidden(self, line: FloatArray, usual: float) -> tuple[FloatArray, AnyArray]:
@@ -369,16 +397,15 @@ class _Scene:
         # Old clothes hide a limb from its root on; what isn't seen farther on is behind something, or past the hand.
         return as_float(np.stack([path - reach, path + reach])), np.logical_and.accumulate(hidden)
 
-    def _other_zone(self) -> FloatArray:
-        """Where the other garment would go on under the old one."""
+    def _other_zone(self, person: FloatArray) -> FloatArray:
+        """Where the other garment would go on under the old one, in a copy of `person`'s size."""
+        if self.garment.kind == "dress":
+            return np.zeros_like(person)
+        row, beside = (shrink(each, person.shape[::-1]) for each in (self.row, self.beside))
         trunk = self.body.trunk / self.body.unit
         hips = 0.5 * float(np.linalg.norm(self.body.hips[1] - self.body.hips[0])) / self.body.unit + 0.13
-        within = smoothstep((hips - np.abs(self.beside)) / 0.06 + 0.5) * smoothstep((self.parts.person - 0.4) * 5)
-        if self.garment.kind == "dress":
-            return np.zeros_like(within)
-        if self.top:
-            return as_float(within * smoothstep((self.row - trunk + 0.2) / 0.05))
-        return as_float(within * smoothstep((trunk - self.row) / 0.05))
+        within = smoothstep((hips - np.abs(beside)) / 0.06 + 0.5) * smoothstep((person - 0.4) * 5)
+        return within * smoothstep((row - trunk + 0.2) / 0.05 if self.top else (trunk - row) / 0.05)
 
     def _grain(self, seed: int, shape: tuple[int, int]) -> FloatArray:
         """Noise of a shape, as strong as the photo's own, so that filled places don't look airbrushed."""

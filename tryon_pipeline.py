@@ -26,9 +26,9 @@ from service.errors import (
     WarpFailedError,
     WornGarmentError,
 )
-from tryon_composite import Composite, Look, compose
+from tryon_composite import Composite, Look, affected, compose
 from tryon_quality import Quality, assess
-from utils import AnyArray, FloatArray, GrayImage, RGBImage, as_float, shrink
+from utils import AnyArray, FloatArray, GrayImage, RGBImage, Window, as_float, shrink
 
 Stage: TypeAlias = Literal["load", "segmentation", "pose", "garment", "alignment", "quality", "finish"]
 STAGES: tuple[Stage, ...] = ("load", "segmentation", "pose", "garment", "alignment", "quality", "finish")
@@ -138,15 +138,28 @@ class _Person:
     body: Body
     parts: PersonParts
 
+    def cut(self, window: Window) -> _Person:
+        return _Person(self.photo[window], self.body.cut(window), self.parts.cut(window))
+
 
 @dataclass(frozen=True, slots=True)
-class _Result:
+class _Dressed:
+    """A person in a garment. `window` is what of the photo a garment can change: person, fit, layers and composite are
+    of this window alone."""
+
+    window: Window
+    person: _Person
     garment: Garment
     fit: Fit
     nets: dict[Part, Net]
     layers: dict[Part, Layer]
     composite: Composite
-    quality: Quality
+
+    def quality(self) -> Quality:
+        person = self.person
+        return assess(
+            person.photo, person.body, person.parts, self.garment, self.fit, self.nets, self.layers, self.composite
+        )
 
 
 def draft(
@@ -189,7 +202,7 @@ def draft(
     enter("garment")
     _refuse_worn(product, engines.poses)
     garment = _prepare(product, product_alpha, options, engines, _PLANS[0])
-    best: _Result | None = None
+    best: tuple[_Dressed, Quality] | None = None
     attempts: list[Attempt] = []
     # A stricter cut changes nothing where the product photo brings its own transparency.
     plans = [plan for plan in _PLANS if plan.contrast is None or not is_transparent(product_alpha)]
@@ -197,30 +210,32 @@ def draft(
         enter("alignment")
         try:
             own = garment if plan.contrast is None else _prepare(product, None, options, engines, plan)
-            nets, layers, target, composite = _align(person, own, plan, options)
+            dressed = _align(person, own, plan, options)
         except (GarmentSegmentationError, WarpFailedError):
             if best is None:
                 raise
             continue  # a draft is there already; this change makes none
         enter("quality")
-        quality = assess(photo, body, person.parts, own, target, nets, layers, composite)
+        quality = dressed.quality()
         attempts.append(Attempt(plan.change, quality))
-        if best is None or quality.score > best.quality.score:
-            best = _Result(own, target, nets, layers, composite, quality)
-        if best.quality.score >= options.quality_threshold:
+        if best is None or quality.score > best[1].score:
+            best = dressed, quality
+        if best[1].score >= options.quality_threshold:
             break
     assert best is not None
     enter("finish")
-    image, changed = _at_full_size(person_rgb, photo, best.composite)
+    dressed, quality = best
+    composite = dressed.composite.within(photo, dressed.window)
+    image, changed = _at_full_size(person_rgb, photo, composite)
     return TryOnDraft(
         image_rgb=image,
-        quality=best.quality,
-        passed=best.quality.score >= options.quality_threshold,
-        garment_type=best.garment.garment_type,
+        quality=quality,
+        passed=quality.score >= options.quality_threshold,
+        garment_type=dressed.garment.garment_type,
         attempts=attempts,
-        warnings=_warnings(body, best),
+        warnings=_warnings(body, dressed.garment, quality),
         changed=changed,
-        debug=_debug(person, best, person_rgb.shape) if keep_debug else None,
+        debug=_debug(person, dressed, composite.rgb, person_rgb.shape) if keep_debug else None,
     )
 
 
@@ -279,13 +294,14 @@ def _shows_skin(image_rgb: RGBImage, pose: BodyPose) -> bool:
     return bool(warm.mean() > 0.5 and ycc[:, 0].std() > 8)
 
 
-def _align(
-    person: _Person, garment: Garment, plan: _Plan, options: TryOnOptions
-) -> tuple[dict[Part, Net], dict[Part, Layer], Fit, Composite]:
+def _align(person: _Person, garment: Garment, plan: _Plan, options: TryOnOptions) -> _Dressed:
     target = fit(garment, person.body, person.parts, looseness=plan.looseness)
     nets = solve(garment, target, stiffness=plan.stiffness)
     shape = (person.photo.shape[0], person.photo.shape[1])
     layers = {part: paint(garment, part, net, shape) for part, net in nets.items()}
+    window = affected(person.body, person.parts, garment, target, layers)
+    person, target = person.cut(window), target.cut(window)
+    layers = {part: layer.cut(window) for part, layer in layers.items()}
     level = options.realism_level
     look = Look(
         repair=level >= 2,
@@ -296,7 +312,8 @@ def _align(
         preserve_background=options.preserve_background,
         seed=options.seed,
     )
-    return nets, layers, target, compose(person.photo, person.body, person.parts, garment, target, layers, look)
+    composite = compose(person.photo, person.body, person.parts, garment, target, layers, look)
+    return _Dressed(window, person, garment, target, nets, layers, composite)
 
 
 def _at_full_size(person_rgb: RGBImage, photo: RGBImage, made: Composite) -> tuple[RGBImage, GrayImage]:
@@ -314,27 +331,28 @@ def _at_full_size(person_rgb: RGBImage, photo: RGBImage, made: Composite) -> tup
     return image, changed
 
 
-def _warnings(body: Body, best: _Result) -> list[str]:
+def _warnings(body: Body, garment: Garment, quality: Quality) -> list[str]:
     warnings = []
     elbows = body.pose.visibility[[Joint.LEFT_ELBOW, Joint.RIGHT_ELBOW]]
-    if best.garment.limbs and best.garment.kind != "legs" and elbows.min() < 0.5:
+    if garment.limbs and garment.kind != "legs" and elbows.min() < 0.5:
         warnings.append("An elbow is hidden or outside the photo: the sleeve there follows a guess.")
     knees = body.pose.visibility[[Joint.LEFT_KNEE, Joint.RIGHT_KNEE]]
-    if best.garment.kind in ("legs", "skirt") and knees.min() < 0.5:
+    if garment.kind in ("legs", "skirt") and knees.min() < 0.5:
         warnings.append("The knees are hidden or outside the photo: the garment follows a guess below the hips.")
-    warnings += [f"{name} failed: see quality.terms" for name in best.quality.failed]
+    warnings += [f"{name} failed: see quality.terms" for name in quality.failed]
     return warnings
 
 
-def _debug(person: _Person, best: _Result, shape: tuple[int, ...]) -> Debug:
+def _debug(person: _Person, dressed: _Dressed, picture: RGBImage, shape: tuple[int, ...]) -> Debug:
     def gray(mask: FloatArray) -> GrayImage:
         return np.round(mask * 255).astype(np.uint8)
 
     parts = person.parts
     warped = np.zeros_like(person.photo)
-    for layer in best.layers.values():
-        warped[layer.window] = np.where(layer.alpha[..., None] > 0.5, layer.rgb, warped[layer.window])
-    torso = parts.lower if best.garment.kind in ("legs", "skirt") else parts.upper
+    near = warped[dressed.window]
+    for layer in dressed.layers.values():
+        near[layer.window] = np.where(layer.alpha[..., None] > 0.5, layer.rgb, near[layer.window])
+    torso = parts.lower if dressed.garment.kind in ("legs", "skirt") else parts.upper
     scale = np.array([shape[1] / person.photo.shape[1], shape[0] / person.photo.shape[0]])
     pose = person.body.pose
     keypoints = {
@@ -345,8 +363,8 @@ def _debug(person: _Person, best: _Result, shape: tuple[int, ...]) -> Debug:
         "person_mask": gray(parts.person),
         "torso_mask": gray(torso),
         "arms_mask": gray(parts.arms),
-        "garment_mask": best.garment.alpha,
+        "garment_mask": dressed.garment.alpha,
         "warped_garment": warped,
-        "draft_composite": best.composite.rgb,
+        "draft_composite": picture,
     }
     return Debug(images, keypoints)

@@ -18,6 +18,8 @@ GrayImage: TypeAlias = NDArray[np.uint8]
 FloatArray: TypeAlias = NDArray[np.float32]
 """float32 of any shape; the docstring of its holder says which."""
 AnyArray: TypeAlias = NDArray[Any]
+Window: TypeAlias = tuple[slice, slice]
+"""Rows and columns of a picture, with both ends."""
 
 ScalarArray = TypeVar("ScalarArray", NDArray[np.uint8], NDArray[np.float32])
 

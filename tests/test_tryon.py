@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tryon_pipeline
 from body_pose import BodyPose, BodyPoses, Joint
 from face_landmarks import FaceLandmarks
 from garment_anchors import GarmentType
@@ -104,6 +105,18 @@ def test_untouched_pixels_are_untouched(garment_type: GarmentType) -> None:
     assert result.debug is not None
     shown = (pose.mask > 0.1) | (result.debug.images["warped_garment"].max(axis=2) > 0)
     assert same[cv2.dilate(shown.astype(np.uint8), np.ones((41, 41), np.uint8)) == 0].all(), "the background"
+
+
+@pytest.mark.parametrize("garment_type", ["tshirt", "dress", "pants", "skirt"])
+def test_far_from_the_garments_nothing_matters(garment_type: GarmentType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A draft looks at a window of the photo: the whole of it gives the same picture, but for the rounding of blurs."""
+    near = dressed(GARMENTS[garment_type], garment_type=garment_type, realism_level=5)
+    height, width = near.image_rgb.shape[:2]
+    monkeypatch.setattr(tryon_pipeline, "affected", lambda *_: np.s_[0:height, 0:width])
+    whole = dressed(GARMENTS[garment_type], garment_type=garment_type, realism_level=5)
+    difference = np.abs(near.image_rgb.astype(int) - whole.image_rgb)
+    assert difference.max() <= 3
+    assert near.quality.score == pytest.approx(whole.quality.score, abs=0.01)
 
 
 @pytest.mark.parametrize("garment_type", ["tshirt", "longsleeve"])
