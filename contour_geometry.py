@@ -130,7 +130,7 @@ def check_mesh(points: Points, width: int, height: int) -> tuple[Points, HeadPos
         raise InvalidValueError("landmarks: every x and y must be a finite number.")
     if np.abs(points - 0.5).max() <= _NORMALISED_REACH - 0.5:
         points = points * [width, height]
-    inside = ((points >= 0) & (points <= [width, height])).all(axis=1).mean()
+    inside = (points == points.clip(0, [width, height])).all(axis=1).mean()
     margin = max(width, height)
     if inside < _LEAST_INSIDE or points.min() < -margin or points.max() > 2 * margin:
         raise InvalidValueError(
@@ -173,8 +173,9 @@ def _fit_mean_face(points: Points) -> tuple[NDArray[np.float64], float]:
     residual = flat - (mean_shape() @ affine[:3] + affine[3])
     u, _, vt = np.linalg.svd(affine[:3].T, full_matrices=False)
     rows = u @ vt
-    rotation = np.vstack([rows, np.cross(rows[0], rows[1])])
-    return rotation, float(np.sqrt((residual**2).sum(axis=1).mean()) / np.ptp(flat, axis=0).max())
+    (a, b, c), (d, e, f) = rows.tolist()
+    rotation = np.array([[a, b, c], [d, e, f], [b * f - c * e, c * d - a * f, a * e - b * d]])
+    return rotation, float(np.linalg.norm(residual)) / (np.sqrt(len(flat)) * np.ptp(flat, axis=0).max())
 
 
 def align(points: Points, width: int, height: int, *, autorotate: bool, crop: int | None) -> Similarity:
@@ -355,7 +356,7 @@ def _hulls(clouds: Sequence[Points]) -> list[shapely.Geometry]:
 def _outermost(mesh: Points, centre: Points) -> Points:
     """Beside the right temple, at the brow's height, and outside of the face."""
     across = mesh[33] - mesh[263]
-    across = across / np.linalg.norm(across)
+    across = across / max(float(np.linalg.norm(across)), 1e-9)
     reach = float(((mesh[list(_TEMPLE)] - centre) @ across).max())
     height = mesh[139] - centre
     beside: Points = centre + (height - (height @ across) * across) + 1.25 * reach * across

@@ -87,7 +87,7 @@ def facial_contours(
     points, pose = check_mesh(np.asarray(points, np.float64), width, height)
     alignment = align(points, width, height, autorotate=options.autorotate, crop=options.size if options.crop else None)
     canvas = np.array([[0, 0], [alignment.width, 0], [alignment.width, alignment.height], [0, alignment.height]])
-    clip = shapely.box(0, 0, width, height).intersection(shapely.Polygon(apply(alignment.inverse, canvas)))
+    clip = shapely.clip_by_rect(shapely.Polygon(apply(alignment.inverse, canvas)), 0, 0, width, height)
     shapes, zones = mesh_areas(points)
     if clip.intersection(shapes["face"]).area < 0.5 * shapes["face"].area:
         raise InvalidValueError("landmarks: most of the face lies outside the photo.")

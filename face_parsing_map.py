@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 import shapely
 
-from contour_geometry import Points
+from contour_geometry import Points, consecutive
 from service.errors import InvalidValueError
 from utils import AnyArray, GrayImage
 
@@ -78,6 +79,7 @@ _FEATURES = {
     "brow_left": (Part.BROW_RIGHT,),
 }
 """The parts of each feature, pairs before they are split."""
+_TWINS = np.array([0, 1, 3, 2, 5, 4])  # the other one of a pair, among the features
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,8 @@ def prepare_map(
         shapes: the mesh's features (`contour_geometry.mesh_areas`).
 
     Raises:
-        InvalidValueError: a map that is tiny or empty, holds classes that the scheme has not, or does not fit the face.
+        InvalidValueError: a map that is tiny or empty, holds classes that the scheme has not, or does not fit the face;
+            a mesh in which a feature has no area.
     """
     most = _check_content(labels)
     cut, scale, origin = _cut(labels, photo_size, window, shapes["face"])
@@ -213,10 +216,10 @@ def _cut(
     x1, y1, x2, y2 = np.clip((box.reshape(2, 2) / scale - low).astype(int), 0, None).ravel()
     thinning = np.maximum(_enlargement(cut[y1:y2, x1:x2]), face_px / _WORKING_FACE)
     if (thinning <= 1).all():
-        return np.ascontiguousarray(cut), scale, low * scale
+        return cut, scale, low * scale
     size = np.maximum(np.round((high - low) / thinning), 1).astype(int)
     across, down = (((np.arange(n) + 0.5) * side / n).astype(int) for n, side in zip(size, high - low, strict=True))
-    return np.ascontiguousarray(cut[np.ix_(down, across)]), scale * (high - low) / size, low * scale
+    return cut[np.ix_(down, across)], scale * (high - low) / size, low * scale
 
 
 def _enlargement(labels: GrayImage) -> Points:
@@ -226,8 +229,8 @@ def _enlargement(labels: GrayImage) -> Points:
     """
     factors = []
     for along, across in ((1, 0), (0, 1)):
-        unlike = cv2.absdiff(labels[:, 1:], labels[:, :-1]) if along else cv2.absdiff(labels[1:], labels[:-1])
-        changes = np.flatnonzero(cv2.reduce(unlike, across, cv2.REDUCE_MAX))
+        unlike = labels[:, 1:] ^ labels[:, :-1] if along else labels[1:] ^ labels[:-1]
+        changes = np.flatnonzero(unlike.max(axis=across, initial=0))
         gaps = np.diff(changes)
         median = float(np.median(gaps)) if len(gaps) >= LEAST_SIDE else 1.0
         factors.append(float(gaps[gaps < 1.6 * median].mean()) if median >= 2 else 1.0)
@@ -235,11 +238,9 @@ def _enlargement(labels: GrayImage) -> Points:
 
 
 def _sides(shapes: Mapping[str, shapely.Geometry]) -> dict[Part, tuple[Points, Points]]:
-    sides = {}
-    for right, anchor in PAIRS.items():
-        ends = [np.array(shapes[f"{anchor}_{side}"].centroid.coords[0]) for side in ("right", "left")]
-        sides[right] = (ends[0] + ends[1]) / 2, ends[1] - ends[0]
-    return sides
+    ends = [shapes[f"{anchor}_{side}"] for anchor in PAIRS.values() for side in ("right", "left")]
+    right, left = shapely.get_coordinates(shapely.centroid(ends)).reshape(-1, 2, 2).swapaxes(0, 1)
+    return dict(zip(PAIRS, zip((right + left) / 2, left - right, strict=True), strict=True))
 
 
 def _part_what_meets(part_map: PartMap) -> None:
@@ -261,7 +262,7 @@ def _check_fit(counts: AnyArray, scheme: str, overlaps: Mapping[str, float]) -> 
     total = counts.sum(axis=0)
     shown, expected = total[_classes(scheme, FACE_PARTS)].sum(), counts[1:].sum()
     both = counts[1:, _classes(scheme, FACE_PARTS)].sum()
-    if both < _LEAST_FACE_OVERLAP * (shown + expected - both):
+    if both <= _LEAST_FACE_OVERLAP * (shown + expected - both):
         raise InvalidValueError(
             "segmentation_map: its face does not lie where the landmarks are. Send map and landmarks of this very "
             "photo, upright and uncropped; the map may be of any size."
@@ -285,15 +286,22 @@ def _classes(scheme: str, parts: Collection[int]) -> list[int]:
 
 def _overlaps(counts: AnyArray, scheme: str) -> dict[str, float]:
     """For each feature intersection over union of its classes with its place in the mesh, 0..1."""
-    overlaps = {}
-    for number, (feature, parts) in enumerate(_FEATURES.items(), start=_FIRST_FEATURE):
-        classes = _classes(scheme, parts)
-        inside = counts[:, classes].sum(axis=1)
-        twin = number + {"right": 1, "left": -1}.get(feature.rpartition("_")[2], 0)
-        # What lies in the other one of a pair is that one's.
-        around = inside.sum() - (inside[twin] if twin != number else 0)
-        overlaps[feature] = float(inside[number] / max(around + counts[number].sum() - inside[number], 1))
-    return overlaps
+    found = counts @ _class_table(scheme)
+    places, number = found[_FIRST_FEATURE:], np.arange(len(_FEATURES))
+    inside, elsewhere = places[number, number], found.sum(axis=0) - places[number, number]
+    # What lies in the other one of a pair is that one's.
+    elsewhere -= np.where(_TWINS == number, 0, places[_TWINS, number])
+    overlaps = inside / np.maximum(elsewhere + counts[_FIRST_FEATURE:].sum(axis=1), 1)
+    return dict(zip(_FEATURES, overlaps.tolist(), strict=True))
+
+
+@cache
+def _class_table(scheme: str) -> AnyArray:
+    """(256, features) 1 where a class number stands for a feature."""
+    table = np.zeros((256, len(_FEATURES)), int)
+    for feature, parts in enumerate(_FEATURES.values()):
+        table[_classes(scheme, parts), feature] = 1
+    return table
 
 
 def _count(raw: PartMap, shapes: Mapping[str, shapely.Geometry]) -> AnyArray:
@@ -306,11 +314,13 @@ def _count(raw: PartMap, shapes: Mapping[str, shapely.Geometry]) -> AnyArray:
     step = max(1, int((high - low).max()) // _COUNTED)
     found = raw.parts[low[1] : high[1] : step, low[0] : high[0] : step]
     place = np.zeros(found.shape, np.uint8)
-    for number, name in enumerate(("face", *_FEATURES), start=1):
-        for polygon in shapely.get_parts(shapes[name]):
-            if polygon.geom_type == "Polygon":
-                ring = (shapely.get_coordinates(polygon.exterior) - raw.origin) / raw.scale - low - step / 2
-                cv2.fillPoly(place, [np.round(ring / step * 16).astype(np.int32)], number, shift=4)
+    polygons, number = shapely.get_parts([shapes[name] for name in ("face", *_FEATURES)], return_index=True)
+    if shapely.is_empty(polygons).any():
+        raise InvalidValueError("landmarks: an eye, a brow, the nose or the mouth has no area. Send the mesh as found.")
+    vertices, ring = shapely.get_coordinates(shapely.get_exterior_ring(polygons), return_index=True)
+    vertices = np.round(((vertices - raw.origin) / raw.scale - low - step / 2) / step * 16).astype(np.int32)
+    for value, outline in zip(number + 1, consecutive(vertices, np.bincount(ring).tolist()), strict=False):
+        cv2.fillPoly(place, [outline], int(value), shift=4)
     shape = [_FIRST_FEATURE + len(_FEATURES), 256]
     counts = cv2.calcHist([place, np.ascontiguousarray(found)], [0, 1], None, shape, [0, shape[0], 0, shape[1]])
     return np.asarray(counts, int)

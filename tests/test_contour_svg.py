@@ -16,7 +16,7 @@ from PIL import Image
 from contour_geometry import Points, apply
 from contour_regions import MAP_ONLY, REGIONS, Region
 from contour_svg import ContourOptions, FaceContours, facial_contours
-from face_geometry import mirrored_index
+from face_geometry import LEFT_EYE, mirrored_index
 from service.errors import InvalidValueError
 from tests.contour_faces import PHOTO, label_map, mesh
 from utils import GrayImage
@@ -385,6 +385,29 @@ def test_maps_that_do_not_fit_are_refused_with_the_reason(name: str) -> None:
     labels, reason = bad_maps()[name]
     with pytest.raises(InvalidValueError, match=reason):
         contours(mesh(), labels)
+
+
+def test_a_map_that_shows_nothing_where_the_crop_looks_is_refused() -> None:
+    points = mesh(centre=np.array([450.0, 500.0]), px_per_cm=12)
+    elsewhere = np.zeros(PHOTO[::-1], np.uint8)
+    elsewhere[:3, :3] = 1
+    with pytest.raises(InvalidValueError, match="does not lie where"):
+        contours(points, elsewhere, ContourOptions())
+
+
+def test_a_feature_without_area_is_refused_beside_a_map_and_left_out_without_one() -> None:
+    points = mesh()
+    labels = label_map(points)
+    points[list(LEFT_EYE)] = points[33]
+    with pytest.raises(InvalidValueError, match="has no area"):
+        contours(points, labels)
+    assert regions(contours(points))["eye_right"].reason
+
+
+def test_eyes_in_one_place_break_nothing() -> None:
+    points = mesh()
+    points[263] = points[33]
+    assert regions(contours(points))["nose"].area > 0
 
 
 def test_a_scheme_that_is_asked_for_is_not_guessed_around() -> None:
