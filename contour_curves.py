@@ -46,21 +46,23 @@ def fit_curves(lines: Sequence[Points], sharp: Points, *, tolerance: float, reac
     """
     if not lines:
         return []
-    ways = consecutive(np.concatenate(lines).view(complex).ravel(), [len(line) for line in lines])
-    hints = sharp[:, 0] + 1j * sharp[:, 1]
-    ends = Counter(complex(way[at]) for way in ways for at in (0, -1))
-    alone = [way[0] == way[-1] and ends[complex(way[0])] == 2 for way in ways]  # where others meet it, a ring begins
-    ways = [_from_sharpest(way, reach) if ring else way for way, ring in zip(ways, alone, strict=True)]
-    track = _Track.along(ways, hints, reach)
+    points = np.concatenate(lines).view(complex).ravel()
+    first, last = _bounds([len(line) for line in lines])
+    starts, stops = points[first].tolist(), points[last].tolist()
+    ends = Counter(starts + stops)
+    ways = consecutive(points, (last - first + 1).tolist())
+    for number, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+        if start == stop and ends[start] == 2:  # where others meet it, a ring begins
+            ways[number] = _from_sharpest(ways[number], reach)
+    track = _Track.along(ways, sharp[:, 0] + 1j * sharp[:, 1], reach)
     corners = track.corners()
     begin, end = np.sort(np.append(track.first, corners)), np.sort(np.append(track.last, corners))
     leaving, arriving = track.end_directions(begin, end)
     _pass_through(track, begin, end, leaving, arriving)
-    pieces, starts = _fit(track, begin, end, leaving, arriving, tolerance)
-    order = np.argsort(starts, kind="stable")
-    curves = np.stack([pieces[order].real, pieces[order].imag], axis=-1)
-    bounds = np.searchsorted(starts[order], np.append(track.first, len(track.points)))
-    return consecutive(curves, np.diff(bounds).tolist())
+    pieces, begins = _fit(track, begin, end, leaving, arriving, tolerance)
+    order = np.argsort(begins, kind="stable")
+    bounds = np.searchsorted(begins[order], np.append(track.first, len(track.points)))
+    return consecutive(pieces[order].view(float).reshape(-1, 4, 2), np.diff(bounds).tolist())
 
 
 def signed_area(ring: Curve) -> float:
@@ -95,8 +97,7 @@ class _Track:
 
     @classmethod
     def along(cls, ways: Sequence[Complex], hints: Complex, reach: float) -> _Track:
-        last = np.cumsum([len(way) for way in ways]) - 1
-        first = np.append(0, last[:-1] + 1)
+        first, last = _bounds([len(way) for way in ways])
         points = np.concatenate(ways)
         steps = np.append(0, np.abs(np.diff(points)))
         steps[first] = 4 * reach
@@ -111,19 +112,27 @@ class _Track:
         """The points that far along."""
         return np.interp(at, self.at, self.points)
 
+    def beside(self, begin: AnyArray, end: AnyArray) -> tuple[Reals, Complex, Complex]:
+        """How the track runs at each of its points: an arm, the way over it to the point, and the way over it onwards.
+
+        The arm is a reach, or what is left of the span, from one of `begin` to one of `end`, in which the point lies.
+        """
+        span = np.repeat(np.arange(len(begin)), np.diff(begin, append=len(self.points)))
+        arm = np.minimum(np.minimum(self.at - self.at[begin][span], self.at[end][span] - self.at), self.reach)
+        return arm, self.points - self.place(self.at - arm), self.place(self.at + arm) - self.points
+
     def corners(self) -> AnyArray:
         """The points inside lines at which they bend sharply."""
-        sizes = self.last - self.first + 1
-        begin, end = np.repeat(self.at[self.first], sizes), np.repeat(self.at[self.last], sizes)
-        arm = np.minimum(np.minimum(self.at - begin, end - self.at), self.reach)
-        bend = _bend(self.points - self.place(self.at - arm), self.place(self.at + arm) - self.points)
+        arm, before, after = self.beside(self.first, self.last)
+        bend = _bend(before, after)
         bend[arm < self.reach / 2] = 0
         bent = np.flatnonzero(bend > _EXPECTED)
         bent = bent[(bend[bent] > _CORNER) | self.is_sharp(bent)]
-        found: list[int] = []
-        for index in bent[np.argsort(-bend[bent], kind="stable")].tolist():
-            if all(abs(self.at[index] - self.at[other]) > self.reach for other in found):
-                found.append(index)
+        bent = bent[np.argsort(-bend[bent], kind="stable")]
+        found: dict[int, float] = {}
+        for index, at in zip(bent.tolist(), self.at[bent].tolist(), strict=True):
+            if all(abs(at - other) > self.reach for other in found.values()):
+                found[index] = at
         return np.array(sorted(found), int)
 
     def end_directions(self, begin: AnyArray, end: AnyArray) -> tuple[Complex, Complex]:
@@ -136,11 +145,16 @@ class _Track:
             directions.append(_unit(4 * near - far - 3 * self.points[index]))
         return directions[0], directions[1]
 
-    def inner_directions(self, index: AnyArray, begin: AnyArray, end: AnyArray) -> Complex:
-        """Unit vectors along the track at points inside spans."""
-        at = self.at[index]
-        arm = np.minimum(np.minimum(at - self.at[begin], self.at[end] - at), self.reach)
-        return _unit(self.place(at + arm) - self.place(at - arm))
+    def inner_directions(self, begin: AnyArray, end: AnyArray) -> Complex:
+        """Unit vectors along the track at each of its points that lies inside a span."""
+        _, before, after = self.beside(begin, end)
+        return _unit(before + after)
+
+
+def _bounds(sizes: Sequence[int]) -> tuple[AnyArray, AnyArray]:
+    """Where each of several lines begins and ends among the points of all."""
+    after = np.cumsum(sizes)
+    return after - sizes, after - 1
 
 
 def _from_sharpest(ring: Complex, reach: float) -> Complex:
@@ -167,111 +181,88 @@ def _pass_through(track: _Track, begin: AnyArray, end: AnyArray, leaving: Comple
     ends = np.append(track.first, track.last)
     is_end = np.zeros(len(track.points), bool)
     is_end[ends] = ~track.is_sharp(ends)
-    meeting: dict[complex, list[tuple[Complex, int]]] = {}
+    meeting: dict[complex, list[tuple[complex, Complex, int]]] = {}
     for index, directions in ((begin, leaving), (end, arriving)):
         numbers = np.flatnonzero(is_end[index])
-        for number, place in zip(numbers.tolist(), track.points[index[numbers]].tolist(), strict=True):
-            meeting.setdefault(place, []).append((directions, number))
+        places, ways = track.points[index[numbers]].tolist(), directions[numbers].tolist()
+        for number, place, way in zip(numbers.tolist(), places, ways, strict=True):
+            meeting.setdefault(place, []).append((way, directions, number))
     for met in meeting.values():
         while len(met) > 1:
             pairs = combinations(range(len(met)), 2)
-            bend, one, other = min((_bend_through(met[i], met[j]), i, j) for i, j in pairs)
+            # The bend of a line that arrives against the first direction and leaves along the second.
+            bend, one, other = min((abs(cmath.phase(-met[j][0] * met[i][0].conjugate())), i, j) for i, j in pairs)
             if bend > _THROUGH:
                 break
-            (into, i), (out, j) = met[one], met[other]
-            common = into[i] - out[j]
-            into[i], out[j] = common / abs(common), -common / abs(common)
+            (a, into, i), (b, out, j) = met[one], met[other]
+            into[i], out[j] = (a - b) / abs(a - b), (b - a) / abs(b - a)
             del met[other], met[one]
-
-
-def _bend_through(one: tuple[Complex, int], other: tuple[Complex, int]) -> float:
-    """The bend of a line that arrives against the first direction and leaves along the second."""
-    (a, i), (b, j) = one, other
-    return abs(cmath.phase(-b[j] * a[i].conjugate()))
 
 
 def _fit(
     track: _Track, begin: AnyArray, end: AnyArray, leaving: Complex, arriving: Complex, tolerance: float
 ) -> tuple[Complex, AnyArray]:
     """Pieces (S, 4) in no order, and the point at which each begins. What does not fit is split, and tried again."""
-    parts = np.ceil((end - begin) / _FIRST_PIECE).astype(int)
+    direction = track.inner_directions(begin, end)
+    parts = -(-(end - begin) // _FIRST_PIECE)
     span = np.repeat(np.arange(len(begin)), parts)
-    number = np.arange(len(span)) - np.repeat(np.cumsum(parts) - parts, parts)
-    span_begin, span_end = begin[span], end[span]
-    begin = span_begin + (span_end - span_begin) * number // parts[span]
-    is_first, is_last = number == 0, number == parts[span] - 1
-    end = np.where(is_last, span_end, np.roll(begin, -1))
-    direction = track.inner_directions(begin, span_begin, span_end)
-    arriving = np.where(is_last, arriving[span], -np.roll(direction, -1))
-    leaving = np.where(is_first, leaving[span], direction)
-    done, done_starts = [], []
+    number = np.arange(len(span)) - (np.cumsum(parts) - parts)[span]
+    begin = begin[span] + (end - begin)[span] * number // parts[span]
+    is_last = number == parts[span] - 1
+    end = np.where(is_last, end[span], np.roll(begin, -1))
+    leaving = np.where(number == 0, leaving[span], direction[begin])
+    arriving = np.where(is_last, arriving[span], -direction[end])
+    done, starts = [], []
     for round_number in range(_ROUNDS):
-        control, worst, error = _fit_pieces(track.points, begin, end, leaving, arriving)
+        control, worst, error = _fit_pieces(track, begin, end, leaving, arriving)
         chord = control[:, 3] - control[:, 0]
         along = np.minimum((leaving * chord.conj()).real, -(arriving * chord.conj()).real)
         bent = along < _STEEPEST * np.abs(chord)
         keep = (~bent & (error <= tolerance)) | (end - begin < 3) | (round_number == _ROUNDS - 1)
         done.append(control[keep])
-        done_starts.append(begin[keep])
-        if keep.all():
+        starts.append(begin[keep])
+        again = np.flatnonzero(~keep)
+        if not len(again):
             break
-        begin, end, worst, bent = begin[~keep], end[~keep], worst[~keep], bent[~keep]
-        span_begin, span_end = span_begin[~keep], span_end[~keep]
+        begin, end, leaving, arriving = begin[again], end[again], leaving[again], arriving[again]
         middle = np.searchsorted(track.at, (track.at[begin] + track.at[end]) / 2)
-        cut = np.clip(np.where(bent, middle, worst), begin + 1, end - 1)
-        direction = track.inner_directions(cut, span_begin, span_end)
+        cut = np.clip(np.where(bent[again], middle, worst[again]), begin + 1, end - 1)
         begin, end = np.append(begin, cut), np.append(cut, end)
-        leaving, arriving = np.append(leaving[~keep], direction), np.append(-direction, arriving[~keep])
-        span_begin, span_end = np.tile(span_begin, 2), np.tile(span_end, 2)
-    return np.concatenate(done), np.concatenate(done_starts)
+        leaving, arriving = np.append(leaving, direction[cut]), np.append(-direction[cut], arriving)
+    return np.concatenate(done), np.concatenate(starts)
 
 
 def _fit_pieces(
-    points: Complex, begin: AnyArray, end: AnyArray, leaving: Complex, arriving: Complex
+    track: _Track, begin: AnyArray, end: AnyArray, leaving: Complex, arriving: Complex
 ) -> tuple[Complex, AnyArray, Reals]:
     """The nearest cubic piece for each stretch of points: control points (S, 4), the farthest point, and how far."""
-    counts = end - begin + 1
-    heads = np.cumsum(counts) - counts
-    index = np.arange(counts.sum()) - np.repeat(heads - begin, counts)
-    on = points[index]
-    steps = np.append(0, np.abs(np.diff(on)))
-    steps[heads] = 0
-    way = np.cumsum(steps)
-    length = np.maximum(np.add.reduceat(steps, heads), 1e-9)
-    t = (way - np.repeat(way[heads], counts)) / np.repeat(length, counts)
-    start, stop = points[begin], points[end]
-    control, offset = _least_squares(on, t, heads, counts, start, stop, leaving, arriving, length)
-    t = _nearer(t, offset, control, counts)
-    control, offset = _least_squares(on, t, heads, counts, start, stop, leaving, arriving, length)
+    # A column for each stretch, filled up with its last point: that lies on the curve and so changes nothing.
+    index = np.minimum(begin + np.arange((end - begin).max() + 1)[:, None], end)
+    start, stop = track.points[begin], track.points[end]
+    chord = stop - start
+    way, length = track.at[index] - track.at[begin], np.maximum(track.at[end] - track.at[begin], 1e-9)
+    on, t = track.points[index] - start, way / length
+    inner, offset = _least_squares(on, t, chord, leaving, arriving, length)
+    t = _nearer(t, offset, inner, chord)
+    (out, back), offset = _least_squares(on, t, chord, leaving, arriving, length)
     distance = np.abs(offset)
-    error = np.maximum.reduceat(distance, heads)
-    at_worst = np.flatnonzero(distance == np.repeat(error, counts))
-    worst = np.empty(len(begin), int)
-    worst[np.searchsorted(heads, at_worst, side="right") - 1] = index[at_worst]
-    return control, worst, error
+    control = np.stack([start, start + out, start + back, stop], axis=1)
+    return control, begin + distance.argmax(axis=0), distance.max(axis=0)
 
 
 def _least_squares(
-    on: Complex,
-    t: Reals,
-    heads: AnyArray,
-    counts: AnyArray,
-    start: Complex,
-    stop: Complex,
-    leaving: Complex,
-    arriving: Complex,
-    length: Reals,
-) -> tuple[Complex, Complex]:
+    on: Complex, t: Reals, chord: Complex, leaving: Complex, arriving: Complex, length: Reals
+) -> tuple[tuple[Complex, Complex], Complex]:
     """Schneider's two unknowns of each piece: how far its inner control points lie along its end tangents.
 
-    Returns the control points, and the way from each of `on` to the curve at `t`.
+    on, t: (N, S) points of pieces from their starts, and parameters. Returns the inner control points, from the starts,
+    and the way from each of `on` to the curve at `t`.
     """
     s = 1 - t
     b1, b2 = 3 * t * s * s, 3 * t * t * s
-    towards_stop = b2 + t * t * t
-    rest = on - np.repeat(start, counts) - towards_stop * np.repeat(stop - start, counts)
+    rest = on - (b2 + t * t * t) * chord
     c11, c22, c12, r1, r2 = (
-        np.add.reduceat(product, heads) for product in (b1 * b1, b2 * b2, b1 * b2, b1 * rest, b2 * rest)
+        (one * two).sum(axis=0) for one, two in ((b1, b1), (b2, b2), (b1, b2), (b1, rest), (b2, rest))
     )
     c12 = c12 * (leaving * arriving.conj()).real
     x1, x2 = (r1 * leaving.conj()).real, (r2 * arriving.conj()).real
@@ -283,14 +274,13 @@ def _least_squares(
     wild = singular | (np.minimum(alpha, beta) < 0.05 * length) | (np.maximum(alpha, beta) > length)
     alpha[wild] = beta[wild] = length[wild] / 3
     out, back = alpha * leaving, beta * arriving
-    offset = b1 * np.repeat(out, counts) + b2 * np.repeat(back, counts) - rest
-    return np.stack([start, start + out, stop + back, stop], axis=1), offset
+    return (out, chord + back), b1 * out + b2 * back - rest
 
 
-def _nearer(t: Reals, offset: Complex, control: Complex, counts: AnyArray) -> Reals:
+def _nearer(t: Reals, offset: Complex, inner: tuple[Complex, Complex], chord: Complex) -> Reals:
     """One Gauss-Newton step of each parameter to where its curve is nearest to its point, which lies `offset` away."""
     s = 1 - t
-    first, middle, last = (np.repeat(side, counts) for side in 3 * np.diff(control).T)
-    velocity = first * (s * s) + middle * (2 * s * t) + last * (t * t)
+    out, back = inner
+    velocity = 3 * (out * (s * s) + (back - out) * (2 * s * t) + (chord - back) * (t * t))
     step = (offset * velocity.conj()).real / np.maximum((velocity * velocity.conj()).real, 1e-9)
     return np.clip(t - np.clip(step, -0.1, 0.1), 0, 1)

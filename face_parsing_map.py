@@ -290,7 +290,7 @@ def _overlaps(counts: AnyArray, scheme: str) -> dict[str, float]:
     places, number = found[_FIRST_FEATURE:], np.arange(len(_FEATURES))
     inside, elsewhere = places[number, number], found.sum(axis=0) - places[number, number]
     # What lies in the other one of a pair is that one's.
-    elsewhere -= np.where(_TWINS == number, 0, places[_TWINS, number])
+    elsewhere -= np.where(number == _TWINS, 0, places[_TWINS, number])
     overlaps = inside / np.maximum(elsewhere + counts[_FIRST_FEATURE:].sum(axis=1), 1)
     return dict(zip(_FEATURES, overlaps.tolist(), strict=True))
 
