@@ -5,6 +5,7 @@ Left and right are as seen in the picture. Lengths come in units of the body: th
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
 
@@ -21,7 +22,7 @@ from service.errors import (
     SeveralPeopleError,
     TurnedPersonError,
 )
-from utils import FloatArray, RGBImage, Window, as_float, blur, shrink, smoothstep
+from utils import FloatArray, RGBImage, Window, as_float, blur, placed, shrink, smoothstep
 
 Side: TypeAlias = Literal["left", "right"]
 SIDES: tuple[Side, Side] = ("left", "right")
@@ -235,9 +236,10 @@ def _far_apart(boxes: FloatArray | None) -> bool:
 
 def parse(image_rgb: RGBImage, body: Body, person: FloatArray) -> PersonParts:
     """Label the person's pixels by place and colour: each class learns its colours where the pose is sure of it."""
-    height, width = image_rgb.shape[:2]
-    scale = min(1.0, _PARSE_SIDE / max(height, width))
-    size = (round(width * scale), round(height * scale))
+    scale, shape = min(1.0, _PARSE_SIDE / max(person.shape)), person.shape
+    window = _around(body, person, step=1 / scale)
+    image_rgb, person, body = image_rgb[window], person[window], body.cut(window)
+    size = (max(1, round(person.shape[1] * scale)), max(1, round(person.shape[0] * scale)))
     small = shrink(image_rgb, size)
     mask = shrink(person, size)
     zones = _Zones(body, scale, mask.shape)
@@ -248,10 +250,20 @@ def parse(image_rgb: RGBImage, body: Body, person: FloatArray) -> PersonParts:
     tone = as_float(np.median(lab[bare], axis=0)) if bare.sum() > 20 else None
     if tone is not None:
         labels["arms"] = as_float(labels["arms"] * _of_tone(lab, tone))
-    # Three masks at a time: OpenCV resizes up to four channels fast, and more of them slowly.
-    head, skin, arms = cv2.split(_to_edges(np.dstack([labels[name] for name in ("head", "skin", "arms")]), guide))
-    upper, lower, whole = cv2.split(_to_edges(np.dstack([labels["upper"], labels["lower"], mask]), guide))
+    own = (mask, labels["head"], labels["skin"], labels["arms"], labels["upper"], labels["lower"])
+    whole, head, skin, arms, upper, lower = (placed(each, window, shape) for each in _to_edges(own, guide))
     return PersonParts(whole, head, skin, arms, upper, lower, tone)
+
+
+def _around(body: Body, person: FloatArray, *, step: float) -> Window:
+    """Where a person is, by mask and pose, with some of the photo around; in whole steps of that many pixels."""
+    x, y, width, height = cv2.boundingRect((person > 0.05).view(np.uint8))
+    corners = np.concatenate([body.pose.points[:, :2], [[x, y], [x + width, y + height]]])
+    margin = 0.15 * body.unit
+    low, high = np.floor((corners.min(axis=0) - margin) / step), np.ceil((corners.max(axis=0) + margin) / step)
+    left, top = np.maximum(np.round(low * step), 0).astype(int)
+    right, bottom = np.minimum(np.round(high * step), person.shape[::-1]).astype(int)
+    return np.s_[int(top) : int(bottom), int(left) : int(right)]
 
 
 def _of_tone(lab: FloatArray, tone: FloatArray) -> FloatArray:
@@ -411,17 +423,19 @@ def _smooth_axis(values: FloatArray, axis: int, sigma: float) -> FloatArray:
     return np.moveaxis(smoothed.reshape(moved.shape), 0, axis)
 
 
-def _to_edges(masks: FloatArray, guide: FloatArray) -> FloatArray:
-    """Bring masks (h, w, C) to the size of a picture (H, W) and to its edges: He, Sun, "Fast Guided Filter", 2015."""
-    height, width = guide.shape
-    small = shrink(guide, (masks.shape[1], masks.shape[0]))[..., None]
-    box = (9, 9)
-    mean_guide, mean_mask = cv2.blur(small, box)[..., None], cv2.blur(masks, box)
-    covariance = cv2.blur(masks * small, box) - mean_mask * mean_guide
-    variance = cv2.blur(small * small, box)[..., None] - mean_guide**2
-    slope = covariance / (variance + 1e-4)
-    offset = mean_mask - slope * mean_guide
-    edged, offset = (as_float(cv2.resize(cv2.blur(each, (5, 5)), (width, height))) for each in (slope, offset))
-    edged *= guide[..., None]  # in place: at full size each copy counts
-    edged += offset
-    return np.clip(edged, 0, 1, out=edged)
+def _to_edges(masks: Iterable[FloatArray], guide: FloatArray) -> Iterator[FloatArray]:
+    """Bring masks (h, w) to the size of a picture (H, W) and to its edges: He, Sun, "Fast Guided Filter", 2015.
+
+    One mask at a time, in place: at full size each copy counts.
+    """
+    full, box = guide.shape[::-1], (9, 9)
+    for mask in masks:
+        small = shrink(guide, mask.shape[::-1])
+        mean_guide, mean_mask = cv2.blur(small, box), cv2.blur(mask, box)
+        covariance = cv2.blur(mask * small, box) - mean_mask * mean_guide
+        slope = covariance / (cv2.blur(small * small, box) - mean_guide**2 + 1e-4)
+        offset = mean_mask - slope * mean_guide
+        edged = as_float(cv2.resize(cv2.blur(slope, (5, 5)), full))
+        edged *= guide
+        edged += cv2.resize(cv2.blur(offset, (5, 5)), full)
+        yield np.clip(edged, 0, 1, out=edged)

@@ -12,7 +12,7 @@ from body_pose import Joint
 from garment_anchors import Garment, Part
 from garment_warp import Layer
 from person_parts import SIDES, Body, PersonParts, Side
-from utils import AnyArray, FloatArray, GrayImage, RGBImage, ScalarArray, Window, as_float, blur, shrink, smoothstep
+from utils import AnyArray, FloatArray, GrayImage, RGBImage, Window, as_float, blur, placed, shrink, smoothstep
 
 _FILL_STEP = 4  # photo pixels per pixel of the filled copies
 _MARGIN = 0.25  # of the shoulder distance, around what a try-on touches: what it looks at there
@@ -40,16 +40,10 @@ class Composite:
 
     def within(self, photo: RGBImage, window: Window) -> Composite:
         """What was made of a window of a photo, in the photo; nothing of it beside the window."""
-
-        def laid(part: ScalarArray, onto: ScalarArray) -> ScalarArray:
-            onto[window] = part
-            return onto
-
-        def alone(mask: ScalarArray) -> ScalarArray:
-            return laid(mask, np.zeros(photo.shape[:2], mask.dtype))
-
-        masks = alone(self.garment), alone(self.changed), alone(self.removed), alone(self.front)
-        return Composite(laid(self.rgb, photo.copy()), *masks)
+        rgb, shape = photo.copy(), photo.shape
+        rgb[window] = self.rgb
+        garment, removed, front = (placed(mask, window, shape) for mask in (self.garment, self.removed, self.front))
+        return Composite(rgb, garment, placed(self.changed, window, shape), removed, front)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +105,7 @@ def compose(
         _lay(picture, layers[part], alphas[part], factor)
     if look.shadows:
         skin_and_trousers = np.maximum(parts.skin, parts.lower) * (1 - parts.head) * bare
-        picture *= (1 - _SHADOW * _cast(covered, body.unit) * skin_and_trousers)[..., None]
+        picture = _times(picture, 1 - _SHADOW * _cast(covered, body.unit) * skin_and_trousers)
     changed = (covered > 1 / 255) | (removed > 1 / 255)
     painted = cv2.convertScaleAbs(picture)
     if look.shadows:
@@ -125,9 +119,19 @@ def compose(
 
 def _lay(picture: FloatArray, layer: Layer, alpha: FloatArray, light: FloatArray) -> None:
     """Blend a part into a picture, in place."""
-    colours = np.minimum(as_float(layer.rgb) * light[layer.window][..., None], _BRIGHTEST)
-    below = picture[layer.window]
-    below += alpha[..., None] * (colours - below)
+    colours = _times(as_float(layer.rgb), light[layer.window])
+    np.minimum(colours, _BRIGHTEST, out=colours)
+    picture[layer.window] = _mixed(picture[layer.window], colours, alpha)
+
+
+def _mixed(below: FloatArray, above: FloatArray, share: FloatArray) -> FloatArray:
+    """HxWx3: `share` (HxW) of one picture over another."""
+    return as_float(cv2.blendLinear(above, below, share, 1 - share))
+
+
+def _times(picture: FloatArray, factor: FloatArray) -> FloatArray:
+    """HxWx3: a picture with each pixel's channels times its factor (HxW)."""
+    return as_float(cv2.multiply(picture, cv2.merge([factor] * 3)))
 
 
 class _Scene:
@@ -258,7 +262,7 @@ class _Scene:
         other = lower if self.top else upper
         filled = _fill(small, outside)
         if other.max() > 0.5:
-            filled = filled + self._other_zone(person)[..., None] * (_fill(small, other) - filled)
+            filled = _mixed(filled, _fill(small, other), self._other_zone(person))
         # Only where something is replaced: of a whole figure it is a small part.
         x, y, width, height = cv2.boundingRect((removed > 0).view(np.uint8))
         window = np.s_[y : y + height, x : x + width]
@@ -268,11 +272,11 @@ class _Scene:
             limb = np.maximum(as_skin, shrink(self.parts.skin, size))
             round_off = 0.78 + 0.22 * smoothstep((blur(limb, 0.06 * unit / step) - 0.35) * 2.5)
             edge = smoothstep((self._enlarged(as_skin)[window] - 0.3) / 0.4)
-            limbs = self._enlarged(as_float(_fill(small, skin) * round_off[..., None]))[window]
-            full += edge[..., None] * (limbs - full)
-        full += self._grain(seed, (height, width))[..., None]
+            limbs = self._enlarged(_times(_fill(small, skin), round_off))[window]
+            full = _mixed(full, limbs, edge)
+        full += cv2.merge([self._grain(seed, (height, width))] * 3)
         repaired = as_float(self.photo)
-        repaired[window] += removed[window][..., None] * (full - repaired[window])
+        repaired[window] = _mixed(repaired[window], full, removed[window])
         return repaired, removed
 
     def _enlarged(self, values: FloatArray) -> FloatArray:
@@ -299,7 +303,7 @@ class _Scene:
             return base
         strip = slice(int(rows[0]), int(rows[-1]) + 1)
         shade = _sideways(layers["body"], covered.shape, strip, step) * _IN_THE_SHADE
-        base[strip] += gap[strip][..., None] * (shade - base[strip])
+        base[strip] = _mixed(base[strip], shade, gap[strip])
         return base
 
     def light(self, *, folds: bool) -> FloatArray:
@@ -370,8 +374,9 @@ class _Scene:
                     wide = _ring(corners, start, end + 1)
                     cv2.fillPoly(hems, [wide], 255, cv2.LINE_AA, shift=4)
             if hidden[0]:  # a shoulder is round
-                radius = max(1, round(float(np.linalg.norm(edges[1, 0] - edges[0, 0])) / 2 * scale))
-                cv2.circle(bare, _pixel(as_float(edges[:, 0].mean(axis=0) * scale)), radius, 255, -1)
+                radius = max(16, round(float(np.linalg.norm(edges[1, 0] - edges[0, 0])) / 2 * scale * 16))
+                centre = _pixel(as_float(edges[:, 0].mean(axis=0) * scale * 16))
+                cv2.circle(bare, centre, radius, 255, -1, cv2.LINE_AA, shift=4)
         found = as_float(cv2.GaussianBlur(bare, (0, 0), 1.0) / np.float32(255))
         found *= smoothstep((shrink(self.parts.person, size) - 0.4) * 5)
         if self.top:

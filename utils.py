@@ -48,6 +48,13 @@ def shrink(image: ScalarArray, size: tuple[int, int]) -> ScalarArray:
     return image if image.shape[1::-1] == size else cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 
+def placed(part: ScalarArray, window: Window, shape: tuple[int, ...]) -> ScalarArray:
+    """A window's mask in a picture of a shape (height, width, ...): 0 beside the window."""
+    whole = np.zeros(shape[:2], part.dtype)
+    whole[window] = part
+    return whole
+
+
 def blur(image: ScalarArray, sigma: float) -> ScalarArray:
     """Gaussian blur; a wide one on a reduced copy, which loses nothing that the blur would keep.
 
