@@ -9,21 +9,21 @@ piece of border is made smooth once, for both.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from contour_curves import Curve, fit_curves, flatten, signed_area
+from contour_drawing import Border, Drawing, draw
 from contour_geometry import Points, Similarity, apply, consecutive
 from contour_tracing import shared_borders
 from face_parsing_map import FACE_PARTS, Part, PartMap
-from utils import AnyArray
 
 Source: TypeAlias = Literal["map", "landmarks", "both"]
 Flags: TypeAlias = NDArray[np.bool_]
@@ -69,9 +69,6 @@ _FACE_PARTS = np.isin(np.arange(len(Part)), list(FACE_PARTS))  # by part
 _DIGITS = 2  # of a coordinate on the canvas
 _LEAST_CELL = 1e-4  # of the face's area: what two nearly equal lines leave between them
 _LEAST_AREA = 5e-4  # of the face's area: a smaller piece of a region, or hole in it, is none
-_MIX = np.array(
-    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64
-)  # odd, random
 _REACH = 0.014  # of the face's size: the length over which a border's direction is judged
 
 
@@ -146,7 +143,7 @@ def face_regions(
     if part_map is not None and not part_map.has(Part.EAR_RIGHT):
         zones["reach"] = between_ears
     view = _View(shapes, zones, part_map)
-    drawing = _draw(view.lines(clip))
+    drawing = draw(view.lines(clip))
     places = shapely.get_coordinates(shapely.point_on_surface(drawing.cells))
     members = view.members(places) & shapely.contains_xy(clip, places)
     face_area = view.shapes["face"].area
@@ -274,64 +271,10 @@ class _View:
         return "It is hidden, or lies outside the picture."
 
 
-# ---- the drawing: cells and the arcs between them --------------------------------------------------------------------
+# ---- the borders -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Drawing:
-    """Cells and the arcs between the places where lines meet.
-
-    cells: (C,) polygons. points: all arcs' points, one arc after the other. first, last: (A,) where each arc begins and
-    ends among them. start, stop: (A,) numbers of the places where it does. left, right: (A,) the cells beside each arc;
-    C is the outside. lengths: (A,) of the arcs.
-    """
-
-    cells: NDArray[np.object_]
-    points: Points
-    first: AnyArray
-    last: AnyArray
-    start: AnyArray
-    stop: AnyArray
-    left: AnyArray
-    right: AnyArray
-    lengths: NDArray[np.float64]
-
-    def arc(self, number: int) -> Points:
-        """The points (N, 2) of an arc."""
-        return self.points[self.first[number] : self.last[number] + 1]
-
-
-def _draw(lines: Sequence[shapely.Geometry]) -> _Drawing:
-    noded = shapely.line_merge(shapely.unary_union(lines))
-    cells = shapely.orient_polygons(shapely.get_parts(shapely.polygonize([noded])))
-    arcs = shapely.get_parts(noded)
-    points = shapely.get_coordinates(arcs)
-    last = np.cumsum(shapely.get_num_coordinates(arcs)) - 1
-    first = np.append(0, last[:-1] + 1)
-    # A cell lies to the left of its rings: the first step of an arc tells the cell on its left, the last one reversed
-    # the cell on its right.
-    rings, cell_of_ring = shapely.get_rings(cells, return_index=True)
-    vertices, ring = shapely.get_coordinates(rings, return_index=True)
-    sought = _step_keys(points[np.append(first, last)], points[np.append(first + 1, last - 1)])
-    order = np.argsort(sought)
-    sought, steps = sought[order], _step_keys(vertices[:-1], vertices[1:])
-    at = np.searchsorted(sought[1:], steps, side="right")
-    found = np.flatnonzero((sought[at] == steps) & (ring[1:] == ring[:-1]))
-    beside = np.full(len(order), len(cells))
-    beside[order[at[found]]] = cell_of_ring[ring[found]]
-    left, right = beside.reshape(2, -1)
-    start, stop = np.unique(points[np.append(first, last)] @ [1, 1j], return_inverse=True)[1].reshape(2, -1)
-    return _Drawing(cells, points, first, last, start, stop, left, right, shapely.length(arcs))
-
-
-def _step_keys(start: Points, end: Points) -> NDArray[np.uint64]:
-    """(N,) a hash of each step between two points, of all bits: steps may be as short as rounding errors."""
-    bits = (np.column_stack([start, end]) + 0.0).view(np.uint64)  # makes -0.0 a 0.0
-    keys: NDArray[np.uint64] = bits @ _MIX
-    return keys
-
-
-def _absorb_slivers(drawing: _Drawing, members: Flags, least: float) -> None:
+def _absorb_slivers(drawing: Drawing, members: Flags, least: float) -> None:
     """Gives each tiny cell to the regions of the neighbour with which it shares most of its border; changes `members`.
 
     Not those that belong to the same regions as a neighbour: they are a corner of something larger.
@@ -339,8 +282,9 @@ def _absorb_slivers(drawing: _Drawing, members: Flags, least: float) -> None:
     areas = shapely.area(drawing.cells)
     tiny = np.flatnonzero(areas < least)
     for cell in tiny[np.argsort(areas[tiny], kind="stable")].tolist():
-        around = np.flatnonzero((drawing.left == cell) != (drawing.right == cell))
-        neighbours = drawing.left[around] + drawing.right[around] - cell
+        left, right = drawing.beside
+        around = np.flatnonzero((left == cell) != (right == cell))
+        neighbours = left[around] + right[around] - cell
         around, neighbours = around[neighbours < len(areas)], neighbours[neighbours < len(areas)]
         alike = (members[:, neighbours] == members[:, [cell]]).all(axis=0)
         if len(neighbours) and not alike.any():
@@ -348,65 +292,14 @@ def _absorb_slivers(drawing: _Drawing, members: Flags, least: float) -> None:
             members[:, cell] = members[:, shared.argmax()]
 
 
-class _Border(NamedTuple):
-    """A line between two cells that differ in some region.
-
-    start, stop: numbers of its ends. left, right: the cells. jaw: it is the face's outline from ear to ear.
-    """
-
-    line: Points
-    start: int
-    stop: int
-    left: int
-    right: int
-    jaw: bool
-
-
-def _borders(drawing: _Drawing, members: Flags, in_jaw: Flags) -> list[_Border]:
-    """The arcs that bound a region, joined where no third one meets them and where the jawline doesn't end."""
+def _borders(drawing: Drawing, members: Flags, in_jaw: Flags) -> list[Border]:
+    """The lines that bound a region. Those from ear to ear, the jawline, are marked."""
+    left, right = drawing.beside
     with_outside = np.column_stack([members, np.zeros(len(members), bool)])
-    differs = (with_outside[:, drawing.left] != with_outside[:, drawing.right]).any(axis=0)
+    differs = (with_outside[:, left] != with_outside[:, right]).any(axis=0)
     face = with_outside[list(REGIONS).index("face_oval")]
     band = np.append(in_jaw, False)
-    jaw = (face[drawing.left] != face[drawing.right]) & band[drawing.left] & band[drawing.right]
-    columns = (drawing.start, drawing.stop, drawing.left, drawing.right, jaw)
-    values = zip(*(column[differs].tolist() for column in columns), strict=True)
-    numbers = np.flatnonzero(differs).tolist()
-    return _joined([_Border(drawing.arc(number), *value) for number, value in zip(numbers, values, strict=True)])
-
-
-def _joined(arcs: list[_Border]) -> list[_Border]:
-    meeting: dict[int, list[int]] = {}
-    for number, arc in enumerate(arcs):
-        meeting.setdefault(arc.start, []).append(number)
-        meeting.setdefault(arc.stop, []).append(number)
-    pending = set(range(len(arcs)))
-
-    def grow(line: Points, number: int, node: int) -> tuple[Points, int]:
-        """The line of an arc that ends in `node`, with all arcs that continue it, and where they end."""
-        pieces = [line]
-        while True:
-            others = [other for other in meeting[node] if other != number]
-            if len(meeting[node]) != 2 or len(others) != 1 or others[0] not in pending:
-                break
-            following = arcs[others[0]]
-            if following.jaw != arcs[number].jaw:
-                break
-            number = others[0]
-            pending.remove(number)
-            forward = following.start == node
-            pieces.append(following.line[1:] if forward else following.line[-2::-1])
-            node = following.stop if forward else following.start
-        return np.concatenate(pieces), node
-
-    joined = []
-    while pending:
-        number = pending.pop()
-        arc = arcs[number]
-        line, stop = grow(arc.line, number, arc.stop)
-        line, start = grow(line[::-1], number, arc.start)
-        joined.append(_Border(line[::-1], start, stop, arc.left, arc.right, arc.jaw))
-    return joined
+    return drawing.borders(differs, (face[left] != face[right]) & band[left] & band[right])
 
 
 # ---- rings -----------------------------------------------------------------------------------------------------------
@@ -416,7 +309,7 @@ _Way: TypeAlias = tuple[int, int, Curve]
 """A curve, after the numbers of the places from which and to which it leads."""
 
 
-def _outlines(borders: list[_Border], curves: list[Curve], members: Flags) -> dict[str, list[_Way]]:
+def _outlines(borders: list[Border], curves: list[Curve], members: Flags) -> dict[str, list[_Way]]:
     """The curves around each region, which lies to their left; of the jawline, those from ear to ear."""
     there = [(border.start, border.stop, curve) for border, curve in zip(borders, curves, strict=True)]
     back = [(stop, start, curve[::-1, ::-1]) for start, stop, curve in there]
@@ -424,10 +317,12 @@ def _outlines(borders: list[_Border], curves: list[Curve], members: Flags) -> di
     left, right = np.column_stack([members, np.zeros(len(members), bool)])[:, cells.T].swapaxes(0, 1)
     outlines: dict[str, list[_Way]] = {name: [] for name in REGIONS}
     names = list(REGIONS)
+    face, jawline = names.index("face_oval"), names.index("jawline")
+    is_jaw = [border.is_marked for border in borders]
+    left[jawline], right[jawline] = left[face] & is_jaw, right[face] & is_jaw
     for ways, ahead in ((there, left & ~right), (back, right & ~left)):
         for region, number in np.argwhere(ahead).tolist():
             outlines[names[region]].append(ways[number])
-    outlines["jawline"] = [way for way, border in zip(there, borders, strict=True) if border.jaw]
     return outlines
 
 

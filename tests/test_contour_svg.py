@@ -185,6 +185,14 @@ def test_lids_and_lips_have_their_corners_and_skin_has_none(mapped: bool) -> Non
         assert max(bends(found["face_oval"])) < 15
 
 
+@pytest.mark.parametrize("yaw", [-30, -20, -10, 0, 10, 20, 30])
+@pytest.mark.parametrize("mapped", [False, True], ids=["landmarks", "map"])
+def test_the_jawline_is_one_line_from_ear_to_ear(yaw: float, mapped: bool) -> None:
+    points = mesh(yaw=yaw, pitch=10)
+    (line,) = regions(contours(points, label_map(points) if mapped else None))["jawline"].rings
+    assert line[0, 0, 0] > PHOTO[0] / 2 > line[-1, 3, 0]  # the face lies to its left, y upwards
+
+
 def test_smoothing_trades_nodes_for_detail() -> None:
     points = mesh()
     labels = label_map(points)
