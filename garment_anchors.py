@@ -13,7 +13,7 @@ import numpy as np
 
 from garment_neckline import inner_back
 from service.errors import GarmentSegmentationError
-from utils import FloatArray, GrayImage, RGBImage, as_float, shrink
+from utils import FloatArray, GrayImage, RGBImage, as_float, as_mask, shrink
 
 GarmentType: TypeAlias = Literal[
     "tshirt", "shirt", "longsleeve", "hoodie", "jacket", "dress", "pants", "shorts", "skirt", "auto"
@@ -87,7 +87,7 @@ def measure(rgb: RGBImage, alpha: GrayImage, garment_type: GarmentType) -> Garme
     """
     scale = _ANALYSIS_SIDE / max(alpha.shape)
     size = (round(alpha.shape[1] * scale), round(alpha.shape[0] * scale))
-    mask = np.where(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) >= 128, 255, 0).astype(np.uint8)
+    mask = as_mask(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) >= 128)
     shape = _Outline(mask)
     seen = _recognise(shape)
     found = seen if garment_type == "auto" else garment_type
@@ -349,7 +349,7 @@ def _beyond_line(mask: GrayImage, shoulder: FloatArray, armpit: FloatArray, *, o
     x, y = np.clip(np.round(middle).astype(int), 0, np.array(mask.shape[::-1]) - 1)
     if labels[y, x] == 0:
         return np.zeros_like(mask)
-    sleeve = np.where(labels == labels[y, x], 255, 0).astype(np.uint8)
+    sleeve = as_mask(labels == labels[y, x])
     inner = slice(round(float(beside[0])) + 1, None) if outward < 0 else slice(None, max(0, round(float(beside[0]))))
     sleeve[: round(float(armpit[1])), inner] = 0
     return sleeve
@@ -357,10 +357,10 @@ def _beyond_line(mask: GrayImage, shoulder: FloatArray, armpit: FloatArray, *, o
 
 def limb_of(mask: GrayImage, root: FloatArray, root_width: float) -> Limb | None:
     """The axis and widths of a sleeve's or leg's mask that hangs on `root`; None where there is next to nothing."""
-    y, x = np.nonzero(mask)
-    if len(x) < 30:
+    found = cv2.findNonZero(mask)
+    if found is None or len(found) < 30:
         return None
-    points = np.stack([x, y], axis=1).astype(np.float32)
+    points = found[:, 0].astype(np.float32)
     reach = np.linalg.norm(points - root, axis=1)
     end = points[reach >= np.percentile(reach, 97)].mean(axis=0)
     direction = (end - root) / max(float(np.linalg.norm(end - root)), 1e-6)

@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 
 from service.errors import GarmentSegmentationError
-from utils import FloatArray, GrayImage, RGBImage, as_float, shrink
+from utils import FloatArray, GrayImage, RGBImage, as_float, as_mask, shrink
 
 _ANALYSIS_SIDE = 768  # pixels of the longer side at which backgrounds are told apart
 _BORDER = 0.02  # of the longer side: the ring that should show only background
+_EVERY = 7  # pixels of the ring from one that is looked at to the next
 _UNIFORM = 10.0  # Lab: the largest spread of a background that still counts as one
 CONTRAST = 3.5
 """Lab: the least distance between garment and background."""
@@ -30,7 +31,7 @@ def cut_out(
         GarmentSegmentationError: the background is not plain, or too much or too little stands out from it.
     """
     if alpha is not None and is_transparent(alpha):
-        mask = np.where(alpha >= 128, 255, 0).astype(np.uint8)
+        mask = as_mask(alpha >= 128)
     else:
         mask = _against_background(image_rgb, contrast)
     mask = _largest(mask)
@@ -64,16 +65,20 @@ def _against_background(image_rgb: RGBImage, contrast: float) -> GrayImage:
     scale = min(1.0, _ANALYSIS_SIDE / max(height, width))
     small = shrink(image_rgb, (max(1, round(width * scale)), max(1, round(height * scale))))
     lab = cv2.cvtColor(as_float(small) / 255, cv2.COLOR_RGB2LAB)
-    background, spread = _background(lab)
+    across, down, spread = _background(lab)
     if spread > _UNIFORM:
         raise GarmentSegmentationError(
             "The garment's background is not plain. Use a photo before one plain colour, or a PNG with transparency."
         )
-    off = lab - background
-    distance = cv2.GaussianBlur(np.sqrt(np.einsum("ijk,ijk->ij", off, off)), (0, 0), 0.8)
+    squares = np.zeros(lab.shape[:2], np.float32)
+    for channel, off in enumerate(cv2.split(lab)):
+        off -= across[:, channel]
+        off -= down[:, channel, None]
+        cv2.accumulateSquare(off, squares)
+    distance = cv2.GaussianBlur(cv2.sqrt(squares), (0, 0), 0.8)
     # Beside strong cloth, the background's blurred rim is far from the background too: less than a third as far.
     least = np.maximum(max(contrast, spread + 1.5), cv2.dilate(distance, np.ones((3, 3), np.uint8)) / 3)
-    mask = np.where(distance > least, 255, 0).astype(np.uint8)
+    mask = as_mask(distance > least)
     side = max(mask.shape)
     closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
     # A stripe of the background's colour cuts slits into the outline. They lie across; gaps beside sleeves hang down.
@@ -83,16 +88,17 @@ def _against_background(image_rgb: RGBImage, contrast: float) -> GrayImage:
     filled = _without_holes(cv2.morphologyEx(padded, cv2.MORPH_CLOSE, slit)[edge:-edge], gap=round(0.2 * side))
     opened = cv2.morphologyEx(filled, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
     resized = cv2.resize(opened, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.where(resized >= 128, 255, 0).astype(np.uint8)
+    return as_mask(resized >= 128)
 
 
-def _background(lab: FloatArray) -> tuple[FloatArray, float]:
-    """The border's colour as a plane over the picture, HxWx3, and how far the border strays from it (Lab)."""
+def _background(lab: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+    """The border's colour as a plane over the picture, the sum of a part for each column (W, 3) and one for each row
+    (H, 3), and how far the border strays from it (Lab)."""
     height, width = lab.shape[:2]
     ring = max(2, round(_BORDER * max(height, width)))
     border = np.ones((height, width), bool)
     border[ring:-ring, ring:-ring] = False
-    rows, columns = (index[::3] for index in np.nonzero(border))
+    rows, columns = (index[::_EVERY] for index in np.nonzero(border))
     y, x = np.arange(height) / height - 0.5, np.arange(width) / width - 0.5
     samples, colours = np.stack([np.ones(len(rows)), x[columns], y[rows]], axis=1), lab[rows, columns]
     weights = np.ones(len(samples), bool)
@@ -101,7 +107,7 @@ def _background(lab: FloatArray) -> tuple[FloatArray, float]:
         error = np.linalg.norm(samples @ plane - colours, axis=1)
         weights = error <= max(float(np.percentile(error, 80)), 1.0)
     across, down = as_float(x[:, None] * plane[1]), as_float(y[:, None] * plane[2] + plane[0])
-    return across + down[:, None], float(np.percentile(error, 75) * 1.5)
+    return across, down, float(np.percentile(error, 75) * 1.5)
 
 
 def _without_holes(mask: GrayImage, gap: int) -> GrayImage:
@@ -123,7 +129,7 @@ def _largest(mask: GrayImage) -> GrayImage:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
         return mask
-    return np.where(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])), 255, 0).astype(np.uint8)
+    return as_mask(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])))
 
 
 def _without_rim(rgb: RGBImage, alpha: GrayImage) -> RGBImage:
@@ -135,6 +141,4 @@ def _without_rim(rgb: RGBImage, alpha: GrayImage) -> RGBImage:
     spread = cv2.GaussianBlur(weight, (0, 0), 1.2)
     carried = np.clip(blurred / np.maximum(spread, 1e-3)[..., None], 0, 255).astype(np.uint8)
     rim = (core == 0) & (cv2.dilate(core, np.ones((21, 21), np.uint8)) > 0)
-    result = rgb.copy()
-    result[rim] = cv2.resize(carried, alpha.shape[1::-1])[rim]
-    return result
+    return np.asarray(cv2.copyTo(cv2.resize(carried, alpha.shape[1::-1]), as_mask(rim), rgb.copy()), np.uint8)

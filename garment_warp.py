@@ -22,6 +22,7 @@ from service.errors import WarpFailedError
 from utils import AnyArray, FloatArray, GrayImage, RGBImage, Window, as_float
 
 _CELLS = 34  # along the garment's longer side
+_GRID_PX = 10  # pixels of a cell in which a mask is measured; more would only cost time
 _SEAM = 6.0  # how firmly two parts hold together where they are sewn
 _HANDLE = 4.0  # how firmly anchors are held
 _STEP = 2  # photo pixels per pixel of the painted map
@@ -124,19 +125,25 @@ def paint(garment: Garment, part: Part, net: Net, shape: tuple[int, int]) -> Lay
     inside_net = cv2.resize(covered, size, interpolation=cv2.INTER_NEAREST)[:height, :width]
     x, y = cv2.split(full)
     rgb = cv2.remap(garment.rgb, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    masks = np.dstack([_soft(garment.parts[part], garment.alpha, overlap=part != "body"), garment.inside])
+    masks, corner = _soft(garment, part)
+    x -= corner[0]
+    y -= corner[1]
     carried = as_float(cv2.remap(masks, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0) / 255)
     window = (slice(int(top), int(bottom)), slice(int(left), int(right)))
     return Layer(window, rgb, as_float(carried[..., 0] * inside_net), np.ascontiguousarray(carried[..., 1]))
 
 
-def _soft(mask: GrayImage, alpha: GrayImage, *, overlap: bool) -> GrayImage:
-    """A part's mask with a soft outer edge, without the background's rim, overlapping its neighbour a little."""
-    reach = 0.012 * max(mask.shape)
-    own = grow(mask, reach if overlap else 2.0)
-    inner = cv2.GaussianBlur(cv2.erode(alpha, np.ones((3, 3), np.uint8)), (0, 0), 1.0)
-    soft: GrayImage = np.minimum(cv2.GaussianBlur(own, (0, 0), 1.0), inner)
-    return soft
+def _soft(garment: Garment, part: Part) -> tuple[GrayImage, tuple[int, int]]:
+    """A part's mask with a soft outer edge, without the background's rim, overlapping its neighbour a little, and
+    beside it the inner back: HxWx2 around the part, and the garment's pixel (x, y) at its upper left corner."""
+    reach = 2.0 if part == "body" else 0.012 * max(garment.alpha.shape)
+    margin = round(reach) + 4
+    left, top, width, height = cv2.boundingRect(garment.parts[part])
+    left, right, top, bottom = max(0, left - margin), left + width + margin, max(0, top - margin), top + height + margin
+    around = np.s_[top:bottom, left:right]
+    own = cv2.GaussianBlur(grow(garment.parts[part][around], reach), (0, 0), 1.0)
+    inner = cv2.GaussianBlur(cv2.erode(garment.alpha[around], np.ones((3, 3), np.uint8)), (0, 0), 1.0)
+    return np.dstack([np.minimum(own, inner), garment.inside[around]]), (left, top)
 
 
 class _Grid:
@@ -144,10 +151,12 @@ class _Grid:
 
     def __init__(self, mask: GrayImage, cell: float, shape: tuple[int, int]) -> None:
         rows, columns = shape
-        small = cv2.resize(mask, (columns - 1, rows - 1), interpolation=cv2.INTER_AREA)
-        touched = cv2.resize(grow(mask, cell / 3), (columns - 1, rows - 1), interpolation=cv2.INTER_AREA) > 0
-        used = cv2.dilate(touched.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        step = max(1, int(cell / _GRID_PX))
         scale = np.array([mask.shape[1] / (columns - 1), mask.shape[0] / (rows - 1)], np.float32)
+        mask = np.ascontiguousarray(mask[::step, ::step])
+        small = cv2.resize(mask, (columns - 1, rows - 1), interpolation=cv2.INTER_AREA)
+        touched = cv2.resize(grow(mask, cell / step / 3), (columns - 1, rows - 1), interpolation=cv2.INTER_AREA) > 0
+        used = cv2.dilate(touched.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         self._scale = scale
         corner = np.zeros(shape, bool)
         for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -163,7 +172,8 @@ class _Grid:
         self._corners = np.stack(corners, axis=1)
         a, b, c, d = corners
         pairs = np.concatenate([np.stack(pair, axis=1) for pair in ((a, b), (c, d), (a, c), (b, d), (a, d), (b, c))])
-        self.edges = np.unique(np.sort(pairs, axis=1), axis=0)
+        codes = np.unique(np.minimum(*pairs.T) * len(self.points) + np.maximum(*pairs.T))
+        self.edges = np.stack(np.divmod(codes, len(self.points)), axis=1)
 
     def around(self, point: FloatArray) -> tuple[AnyArray, AnyArray]:
         """The four vertices around a point and their bilinear shares; nothing outside the grid."""

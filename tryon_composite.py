@@ -12,7 +12,7 @@ from body_pose import Joint
 from garment_anchors import Garment, Part
 from garment_warp import Layer
 from person_parts import SIDES, Body, PersonParts, Side
-from utils import AnyArray, FloatArray, GrayImage, RGBImage, Window, as_float, blur, placed, shrink, smoothstep
+from utils import AnyArray, FloatArray, GrayImage, RGBImage, Window, as_float, as_mask, blur, placed, shrink, smoothstep
 
 _FILL_STEP = 4  # photo pixels per pixel of the filled copies
 _MARGIN = 0.25  # of the shoulder distance, around what a try-on touches: what it looks at there
@@ -113,7 +113,7 @@ def compose(
         changed |= (differs[..., 0] | differs[..., 1] | differs[..., 2]) > 0
     if look.preserve_face:
         changed &= scene.face() == 0
-    mask = changed.view(np.uint8) * np.uint8(255)
+    mask = as_mask(changed)
     return Composite(cv2.copyTo(painted, mask, photo.copy()), covered, mask, removed, front["body"])
 
 

@@ -28,7 +28,7 @@ from service.errors import (
 )
 from tryon_composite import Composite, Look, affected, compose
 from tryon_quality import Quality, assess
-from utils import AnyArray, FloatArray, GrayImage, RGBImage, Window, as_float, shrink
+from utils import AnyArray, FloatArray, GrayImage, RGBImage, Window, as_float, as_mask, shrink
 
 Stage: TypeAlias = Literal["load", "segmentation", "pose", "garment", "alignment", "quality", "finish"]
 STAGES: tuple[Stage, ...] = ("load", "segmentation", "pose", "garment", "alignment", "quality", "finish")
@@ -265,7 +265,7 @@ def _prepare(
     if plan.contrast is not None:
         return measure(*cut_out(product, contrast=plan.contrast), options.garment_type)
     if not is_transparent(alpha) and engines.garment_mask is not None:
-        alpha = np.where(engines.garment_mask(product) > 0.5, 255, 0).astype(np.uint8)
+        alpha = as_mask(engines.garment_mask(product) > 0.5)
     return measure(*cut_out(product, alpha), options.garment_type)
 
 
@@ -321,7 +321,7 @@ def _at_full_size(person_rgb: RGBImage, photo: RGBImage, made: Composite) -> tup
     if photo.shape == person_rgb.shape:
         return made.rgb, made.changed
     size = (person_rgb.shape[1], person_rgb.shape[0])
-    changed = np.where(cv2.resize(made.changed, size, interpolation=cv2.INTER_LINEAR) > 0, 255, 0).astype(np.uint8)
+    changed = as_mask(cv2.resize(made.changed, size, interpolation=cv2.INTER_LINEAR) > 0)
     new = cv2.resize(as_float(np.maximum(made.garment, made.removed)), size)[..., None]
     painted = as_float(cv2.resize(made.rgb, size, interpolation=cv2.INTER_CUBIC))
     # Where the photo only got darker, it keeps its own fine detail.

@@ -17,7 +17,7 @@ from garment_anchors import Garment, Kind, Part
 from garment_warp import Layer, Net, united
 from person_parts import SIDES, Body, PersonParts
 from tryon_composite import Composite
-from utils import FloatArray, GrayImage, RGBImage, as_float, shrink
+from utils import FloatArray, GrayImage, RGBImage, as_float, as_mask, shrink
 
 _RESIDUE_STEP = 3
 _CAP = 0.49
@@ -145,7 +145,7 @@ def _trunk(garment: Garment, fit: Fit, body: Body, shape: tuple[int, ...]) -> Gr
 
 
 def _spill(warped: FloatArray, person: FloatArray, body: Body, kind: Kind) -> float:
-    near = grow((person > 0.4).astype(np.uint8) * 255, 0.03 * body.unit)
+    near = grow(as_mask(person > 0.4), 0.03 * body.unit)
     if kind in ("dress", "skirt"):  # which may flare below the hips
         near[round(float(body.hips[:, 1].mean())) :] = 255
     return float(warped[near == 0].sum() / max(float(warped.sum()), 1.0))

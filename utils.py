@@ -31,6 +31,12 @@ def as_float(values: AnyArray) -> FloatArray:
     return values.astype(np.float32, copy=False)
 
 
+def as_mask(where: AnyArray) -> GrayImage:
+    """255 where booleans are true, 0 elsewhere. numpy.where would make 64-bit integers first."""
+    mask: GrayImage = where.view(np.uint8) * np.uint8(255)
+    return mask
+
+
 def smoothstep(t: AnyArray) -> FloatArray:
     """0 below 0, 1 above 1, a smooth cubic (3t^2 - 2t^3) between."""
     clipped = as_float(np.clip(t, 0, 1))
