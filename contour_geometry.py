@@ -6,7 +6,7 @@ are the subject's own sides, as in MediaPipe's numbering: 33 is the right eye's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, pairwise
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from face_geometry import FACE_OVAL, LIPS, HeadPose, mean_shape, mirrored_index, pose_of_rotation
 from service.errors import InvalidValueError
-from utils import smoothstep
+from utils import AnyArray, smoothstep
 
 Points: TypeAlias = NDArray[np.float64]
 """(N, 2) float64: x, y in pixels."""
@@ -90,7 +90,7 @@ class Similarity:
     @property
     def inverse(self) -> NDArray[np.float64]:
         """(2, 3): canvas to photo."""
-        linear = np.linalg.inv(self.matrix[:, :2])
+        linear = self.matrix[:, :2].T / self.scale**2
         return np.column_stack([linear, -linear @ self.matrix[:, 2]])
 
     @property
@@ -211,35 +211,31 @@ def _eye_centres(points: Points) -> tuple[Points, Points]:
     return points[corners].mean(axis=0), points[mirrored_index()[corners]].mean(axis=0)
 
 
-def smooth_rings(rings: Sequence[Ring]) -> list[Points]:
-    """Closed curves through the rings' points (N, 2), as polylines (3 N, 2).
+def _smooth(rings: Collection[Ring]) -> tuple[Points, AnyArray]:
+    """Closed curves through the rings' points (N, 2), as polylines (3 N, 2) one after the other; and each point's ring.
 
     Centripetal Catmull-Rom (Yuksel, Schaefer, Keyser, "Parameterization and applications of Catmull-Rom curves", 2011):
     it neither loops nor overshoots between points that are unevenly far apart. All rings at once: they are short.
     """
-    sizes = np.array([len(points) for points, _ in rings])
-    starts = np.cumsum(sizes) - sizes
-    following = np.arange(sizes.sum()) + 1
-    following[starts + sizes - 1] = starts
-    preceding = np.empty_like(following)
-    preceding[following] = np.arange(len(following))
-    points = np.concatenate([points for points, _ in rings])
-    corners = np.concatenate([start + np.array(at, int) for start, (_, at) in zip(starts, rings, strict=True)])
+    sizes = [len(points) for points, _ in rings]
+    after = np.cumsum(sizes)
+    starts = after - sizes
+    following, preceding = np.arange(after[-1]) + 1, np.arange(after[-1]) - 1
+    following[after - 1], preceding[starts] = starts, after - 1
+    corners = [start + number for start, (_, at) in zip(starts.tolist(), rings, strict=True) for number in at]
 
+    points = np.concatenate([points for points, _ in rings]).view(complex).ravel()
     gap = points[following] - points
-    step = np.maximum(np.sqrt(np.linalg.norm(gap, axis=1)), 1e-6)[:, None]
+    step = np.maximum(np.sqrt(np.abs(gap)), 1e-6)
     slope = gap / step
-    tangent = slope[preceding] + slope - (gap + gap[preceding]) / (step[preceding] + step)
+    before = slope[preceding]
+    tangent = before + slope - (gap + gap[preceding]) / (step[preceding] + step)
     leaving, arriving = tangent.copy(), tangent
-    leaving[corners], arriving[corners] = slope[corners], slope[preceding[corners]]
-    control = [
-        points,
-        points + leaving * step / 3,
-        points[following] - arriving[following] * step / 3,
-        points[following],
-    ]
-    curves = np.einsum("ks,knd->nsd", _SAMPLING, np.stack(control)).reshape(-1, 2)
-    return consecutive(curves, (sizes * _SAMPLES).tolist())
+    leaving[corners], arriving[corners] = slope[corners], before[corners]
+    end = points[following]
+    control = np.stack([points, points + leaving * step / 3, end - arriving[following] * step / 3, end])
+    curves = (control.T @ _SAMPLING).view(np.float64).reshape(-1, 2)
+    return curves, np.repeat(np.arange(len(sizes)), _SAMPLES * np.array(sizes))
 
 
 def mesh_areas(points: Points) -> tuple[dict[str, shapely.Geometry], dict[str, shapely.Geometry]]:
@@ -387,9 +383,8 @@ def _mouth_edges(points: Points) -> tuple[Points, Points]:
 
 def _polygons(rings: Mapping[str, Ring]) -> dict[str, shapely.Geometry]:
     """The smooth rings as valid areas: a turned head's rings cross themselves."""
-    curves = smooth_rings(list(rings.values()))
-    numbers = np.repeat(np.arange(len(curves)), [len(curve) for curve in curves])
-    areas = shapely.polygons(shapely.linearrings(np.concatenate(curves), indices=numbers))
+    points, ring = _smooth(rings.values())
+    areas = shapely.polygons(shapely.linearrings(points, indices=ring))
     crossed = ~shapely.is_valid(areas)
     areas[crossed] = shapely.make_valid(areas[crossed], method="structure", keep_collapsed=False)
     return dict(zip(rings, areas, strict=True))

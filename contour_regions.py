@@ -19,7 +19,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from contour_curves import Curve, fit_curves, flatten, signed_area
+from contour_curves import Curve, fit_curves, flatten, signed_areas
 from contour_drawing import Border, Drawing, draw
 from contour_geometry import Points, Similarity, apply, consecutive
 from contour_tracing import shared_borders
@@ -104,7 +104,7 @@ class Region:
     @property
     def area(self) -> float:
         """Square pixels inside the curves, holes left out."""
-        return 0.0 if self.is_line else sum(signed_area(ring) for ring in self.rings)
+        return 0.0 if self.is_line else float(signed_areas(self.rings).sum())
 
     @cached_property
     def flat_rings(self) -> list[Points]:
@@ -154,13 +154,18 @@ def face_regions(
     curves = fit_curves(lines, points[list(_CORNERS)], tolerance=tolerance, reach=_REACH * size)
     curves = _on_canvas(curves, clip, alignment)
     least_area = _LEAST_AREA * face_area * alignment.scale**2
-    regions = []
-    for name, ways in _outlines(borders, curves, members).items():
-        chains = _chained(ways)
-        rings = chains if name == "jawline" else _rings(chains, least_area)
-        source, reason = (view.source(name), None) if rings else (None, view.reason(name))
-        regions.append(Region(name, tuple(rings), source, reason))
-    return regions
+    rings: dict[str, list[Curve]] = {name: [] for name in REGIONS}
+    chains = [(name, chain) for name, ways in _outlines(borders, curves, members).items() for chain in _chained(ways)]
+    closed = [_closed(chain) for _, chain in chains]
+    for (name, chain), ring, area in zip(chains, closed, signed_areas(closed).tolist(), strict=True):
+        if name == "jawline":
+            rings[name].append(chain)
+        elif abs(area) >= least_area:  # no speck and no pinhole
+            rings[name].append(ring)
+    return [
+        Region(name, tuple(found), *((view.source(name), None) if found else (None, view.reason(name))))
+        for name, found in rings.items()
+    ]
 
 
 def _on_canvas(curves: list[Curve], clip: shapely.Polygon, alignment: Similarity) -> list[Curve]:
@@ -216,21 +221,21 @@ class _View:
             part = self.part_map.at(places)
             face = zone["reach"] & _FACE_PARTS[part]
 
+        shows = part == np.arange(len(Part))[:, None]
+
         def feature(name: str, *parts: Part) -> Flags:
-            found: Flags = (
-                face & np.logical_or.reduce([part == each for each in parts]) if self.shown(name) else mesh[name]
-            )
+            found: Flags = face & shows[list(parts)].any(axis=0) if self.shown(name) else mesh[name]
             return found
 
-        is_ = {name: part == codes[0] for name, codes in MAP_ONLY.items()}
-        for side in ("right", "left"):
-            is_[f"eye_{side}"] = feature(f"eye_{side}", Part[f"EYE_{side.upper()}"])
-            is_[f"brow_{side}"] = feature(f"brow_{side}", Part[f"BROW_{side.upper()}"]) & ~is_[f"eye_{side}"]
+        is_ = {name: shows[codes[0]] for name, codes in MAP_ONLY.items()}
+        for side, eye, brow in (("right", Part.EYE_RIGHT, Part.BROW_RIGHT), ("left", Part.EYE_LEFT, Part.BROW_LEFT)):
+            is_[f"eye_{side}"] = feature(f"eye_{side}", eye)
+            is_[f"brow_{side}"] = feature(f"brow_{side}", brow) & ~is_[f"eye_{side}"]
         eyes, brows = is_["eye_right"] | is_["eye_left"], is_["brow_right"] | is_["brow_left"]
         is_["nose"] = feature("nose", Part.NOSE) & ~eyes
         is_["lips"] = feature("lips", Part.MOUTH, Part.LIP_UPPER, Part.LIP_LOWER) & ~is_["nose"]
         if self.shown("lips"):
-            is_["mouth_inner"], upper = is_["lips"] & (part == Part.MOUTH), part == Part.LIP_UPPER
+            is_["mouth_inner"], upper = is_["lips"] & shows[Part.MOUTH], shows[Part.LIP_UPPER]
         else:
             is_["mouth_inner"], upper = is_["lips"] & mesh["mouth_inner"], zone["upper_lip"]
         is_["lip_upper"] = is_["lips"] & ~is_["mouth_inner"] & upper
@@ -324,12 +329,6 @@ def _outlines(borders: list[Border], curves: list[Curve], members: Flags) -> dic
         for region, number in np.argwhere(ahead).tolist():
             outlines[names[region]].append(ways[number])
     return outlines
-
-
-def _rings(chains: list[Curve], least_area: float) -> list[Curve]:
-    """Closed curves without specks and pinholes."""
-    rings = [_closed(chain) for chain in chains]
-    return [ring for ring in rings if abs(signed_area(ring)) >= least_area]
 
 
 def _chained(ways: list[_Way]) -> list[Curve]:
