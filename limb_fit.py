@@ -1,4 +1,4 @@
-"""Where sleeves and trouser legs go: along the limb that is seen, turned as a whole where they are short."""
+"""Limbs as they are seen, and where sleeves and trouser legs go: along them, turned as a whole where they are short."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ PartMap: TypeAlias = Callable[[FloatArray], FloatArray]
 """(N, 2) garment pixels to (N, 2) photo pixels."""
 
 _SHORT = 0.85  # of the upper arm or thigh
+_ACROSS = 0.22  # shoulder distances to each side of a limb's line in which its skin is looked for
 _HANG = 0.7  # of a sleeve's spare width, to the inner side
 
 
@@ -75,6 +76,47 @@ def limb_map(
     rest = target.points[target.t > length]
     hidden = target.points[target.t <= 0.9 * length]
     return place, rest if len(rest) > 1 else target.points[-2:], hidden if len(hidden) > 1 else target.points[:2]
+
+
+def seen_edges(line: FloatArray, skin: FloatArray, usual: float, unit: float) -> tuple[FloatArray, AnyArray]:
+    """(2, N, 2) both edges of a limb along `line` (M, 2), where its skin is seen or would be seen to go on; and (N-1,)
+    between which of them the limb is hidden from its root on.
+
+    skin: HxW, 0..1. usual: half the limb's width in shoulder distances of `unit` pixels, where nothing is seen.
+    """
+    path = _evenly(line, 0.05 * unit)
+    tangent = np.gradient(path, axis=0)
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
+    across = np.linspace(-_ACROSS, _ACROSS, 31)
+    x, y = np.moveaxis(as_float(path[:, None] + unit * across[:, None] * normal[:, None]), 2, 0)
+    found = cv2.remap(skin, x, y, cv2.INTER_LINEAR)
+    half = found.mean(axis=1) * _ACROSS
+    seen = half > 0.6 * usual
+    aside, reach = np.zeros(len(path)), np.full(len(path), usual)
+    # Hems lie aslant: of the skin beside one a part is hidden.
+    whole = np.flatnonzero(cv2.erode(seen.view(np.uint8), np.ones((3, 1), np.uint8))[:, 0])
+    if len(whole):
+        at = np.arange(len(path))
+        middle = (found[whole] @ across) / found[whole].sum(axis=1)
+        aside = np.interp(at, [whole[0] / 2 - 1, *whole], [0, *middle])
+        reach = np.interp(at, whole, half[whole])
+    reach = np.clip(reach, 0.7 * usual, 1.4 * usual)
+    edges = [path + unit * _averaged(aside + side * reach)[:, None] * normal for side in (-1, 1)]
+    # Old clothes hide a limb from its root on; what isn't seen farther on is behind something, or past the hand.
+    return as_float(np.stack(edges)), np.logical_and.accumulate(~(seen[:-1] & seen[1:]))
+
+
+def _evenly(line: FloatArray, step: float) -> FloatArray:
+    """(M, 2) points of a polyline about `step` apart; at least three."""
+    t = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    at = np.linspace(0, t[-1], max(3, round(float(t[-1]) / step)))
+    return as_float(np.stack([np.interp(at, t, line[:, axis]) for axis in (0, 1)], axis=1))
+
+
+def _averaged(values: AnyArray) -> AnyArray:
+    """(N,) a moving average over seven."""
+    return np.convolve(np.pad(values, 3, mode="edge"), np.full(7, 1 / 7), "valid")
 
 
 def _rounded(line: FloatArray, radius: float) -> FloatArray:

@@ -11,6 +11,7 @@ from body_fit import Fit
 from body_pose import Joint
 from garment_anchors import Garment, Part
 from garment_warp import Layer
+from limb_fit import seen_edges
 from person_parts import SIDES, Body, PersonParts, Side
 from utils import AnyArray, FloatArray, GrayImage, RGBImage, Window, as_float, as_mask, blur, placed, shrink, smoothstep
 
@@ -19,6 +20,7 @@ _MARGIN = 0.25  # of the shoulder distance, around what a try-on touches: what i
 _SHADING = (0.72, 1.12)  # the least and the largest factor that the photo's light may have
 _SHADING_STRENGTH = 0.7
 _FOLD_STRENGTH = 0.5
+_RISE = 0.08  # of the shoulder distance: how much higher than expected bare shoulders may be
 _BRIGHTEST = 250  # cloth keeps its texture in strong light
 _IN_THE_SHADE = 0.5  # how bright cloth is that lies deep between sleeve and trunk
 _SHADOW = 0.42  # how dark the shadow of an arm or sleeve is on what lies behind it
@@ -346,7 +348,8 @@ class _Scene:
             return as_float(np.maximum(self.parts.upper, self.parts.lower * above))
         return self.parts.lower
 
-    def _neck(self) -> FloatArray:
+    def _neck(self, *, rise: float = 0.0) -> FloatArray:
+        """Neck, shoulders and chest inside the new neckline; `rise` shoulder distances higher than expected."""
         beside, above = self.fit.shoulder_line
         row, aside = self.row[::2, ::2], np.abs(self.beside[::2, ::2])
         # The neck rises steeply from the shoulders' inner end.
@@ -355,52 +358,38 @@ class _Scene:
         if self.garment.limbs:  # sleeves cover the rest
             wide = np.linalg.norm(self.fit.handles["neck_right"] - self.fit.handles["neck_left"]) / self.body.unit
             ends = float(wide) / 2 + 0.03
-        neck = smoothstep(as_float(row + line) / 0.02 + 0.2) * smoothstep((ends - aside) / 0.03 + 0.5)
+        neck = smoothstep(as_float(row + line + rise) / 0.02 + 0.2) * smoothstep((ends - aside) / 0.03 + 0.5)
         return as_float(cv2.resize(neck, self.row.shape[::-1]))
 
     def _bare(self, size: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
         """Where skin would show without the old garment, in a copy of `size`: neck and chest, and arms or legs that it
         hid. And the ends of what was hidden."""
-        usual = self.arm_width() if self.top else 0.2
+        skin, usual = (self.parts.arms, self.arm_width()) if self.top else (self.parts.skin, 0.2)
         scale = size[0] / self.photo.shape[1]
         bare, hems = np.zeros(size[::-1], np.uint8), np.zeros(size[::-1], np.uint8)
         for side in SIDES:
-            edges, hidden = self._hidden(self.fit.bare[side], usual)
+            edges, hidden = seen_edges(self.fit.bare[side], skin, usual, self.body.unit)
             corners = np.round(edges * scale * 16).astype(np.int32)
             for start in np.flatnonzero(hidden).tolist():
                 end = start + 2
                 cv2.fillConvexPoly(bare, _ring(corners, start, end), 255, cv2.LINE_AA, shift=4)
                 if end <= len(hidden) and not hidden[start + 1 : end].all():
-                    wide = _ring(corners, start, end + 1)
-                    cv2.fillPoly(hems, [wide], 255, cv2.LINE_AA, shift=4)
+                    # A hem may lie aslant: one side of the limb is hidden longer.
+                    for mask in (bare, hems):
+                        cv2.fillPoly(mask, [_ring(corners, start, end + 2)], 255, cv2.LINE_AA, shift=4)
             if hidden[0]:  # a shoulder is round
                 radius = max(16, round(float(np.linalg.norm(edges[1, 0] - edges[0, 0])) / 2 * scale * 16))
                 centre = _pixel(as_float(edges[:, 0].mean(axis=0) * scale * 16))
                 cv2.circle(bare, centre, radius, 255, -1, cv2.LINE_AA, shift=4)
         found = as_float(cv2.GaussianBlur(bare, (0, 0), 1.0) / np.float32(255))
-        found *= smoothstep((shrink(self.parts.person, size) - 0.4) * 5)
+        person = smoothstep((shrink(self.parts.person, size) - 0.4) * 5)
+        found *= person
         if self.top:
-            found = np.maximum(found, shrink(self.neck, size) * smoothstep((0.75 - shrink(self.row, size)) / 0.1))
+            # Old clothes show how high the shoulders are, or a little more, and have seams that shoulders have not.
+            outline = smoothstep((blur(person, 0.05 * self.body.unit * scale) - 0.5) * 3)
+            neck = np.maximum(shrink(self.neck, size), shrink(self._neck(rise=_RISE), size) * outline)
+            found = np.maximum(found, neck * smoothstep((0.75 - shrink(self.row, size)) / 0.1))
         return as_float(found), as_float(cv2.GaussianBlur(hems, (0, 0), 1.0) / np.float32(255))
-
-    def _hidden(self, line: FloatArray, usual: float) -> tuple[FloatArray, AnyArray]:
-        """(2, N, 2) both edges of a limb along `line`, as wide as its skin is seen or would be seen to go on, or of the
-        `usual` half width; and (N-1,) between which of them no skin is seen."""
-        skin = self.parts.arms if self.top else self.parts.skin
-        path = _evenly(line, 0.05 * self.body.unit)
-        tangent = np.gradient(path, axis=0)
-        normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
-        across = np.linspace(-0.22, 0.22, 31) * self.body.unit
-        x, y = np.moveaxis(as_float(path[:, None] + across[:, None] * normal[:, None]), 2, 0)
-        half = cv2.remap(skin, x, y, cv2.INTER_LINEAR).mean(axis=1) * 0.22
-        seen = half > 0.6 * usual
-        radius = np.interp(np.arange(len(path)), np.flatnonzero(seen), half[seen]) if seen.any() else usual
-        padded = np.pad(np.broadcast_to(np.clip(radius, 0.7 * usual, 1.4 * usual), len(path)), 3, mode="edge")
-        reach = np.convolve(padded, np.full(7, 1 / 7), "valid")[:, None] * self.body.unit * normal
-        hidden = ~(seen[:-1] & seen[1:])
-        # Old clothes hide a limb from its root on; what isn't seen farther on is behind something, or past the hand.
-        return as_float(np.stack([path - reach, path + reach])), np.logical_and.accumulate(hidden)
 
     def _other_zone(self, person: FloatArray) -> FloatArray:
         """Where the other garment would go on under the old one, in a copy of `person`'s size."""
@@ -485,13 +474,6 @@ def _cast(caster: FloatArray, unit: float) -> FloatArray:
     shift = np.array([[1, 0, 0], [0, 1, 0.02 * unit]], np.float32)
     moved = cv2.warpAffine(caster, shift, caster.shape[1::-1])
     return blur(moved, 0.025 * unit)
-
-
-def _evenly(line: FloatArray, step: float) -> FloatArray:
-    """(M, 2) points of a polyline about `step` apart; at least three."""
-    t = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
-    at = np.linspace(0, t[-1], max(3, round(float(t[-1]) / step)))
-    return as_float(np.stack([np.interp(at, t, line[:, axis]) for axis in (0, 1)], axis=1))
 
 
 def _ring(edges: AnyArray, start: int, end: int) -> AnyArray:

@@ -203,6 +203,17 @@ def test_arms_that_the_old_sleeves_hid_become_skin_and_nothing_beside_them() -> 
     assert like(result.image_rgb, drawn.WALL, 16)[150:][beside[150:]].all()
 
 
+@pytest.mark.parametrize("off", [-10, 10])
+def test_a_bared_arm_goes_on_where_it_is_seen_and_not_where_the_pose_expects_it(off: int) -> None:
+    photo, pose = drawn.mannequin()
+    points = pose.points.copy()
+    points[[Joint.LEFT_ELBOW, Joint.LEFT_WRIST], 0] += off
+    result = draft(photo, drawn.top("tank"), TryOnOptions(), engines=engines(replace(pose, points=points)))
+    arm = like(result.image_rgb, drawn.SKIN, 70)[300:345, 380:]  # the old sleeve ends in the middle of it
+    edges = np.array([[np.flatnonzero(row)[0], np.flatnonzero(row)[-1]] for row in arm])
+    assert np.abs(edges[6:] - edges[:-6]).max() <= 6
+
+
 def test_a_short_sleeve_turns_as_a_whole() -> None:
     """Its stripes, level in the product photo, stay straight lines across the arm."""
     result = dressed(drawn.top("tshirt"))
