@@ -268,9 +268,11 @@ def _around(body: Body, person: FloatArray, *, step: float) -> Window:
 
 def _of_tone(lab: FloatArray, tone: FloatArray) -> FloatArray:
     """How well colours (H, W, 3) agree with a skin tone in brighter or dimmer light: 1 or 0, softly."""
-    expected = as_float(np.clip(lab[..., :1] / max(float(tone[0]), 10.0), 0.3, 1.3) * tone[1:])
-    saturation = np.maximum(np.linalg.norm(expected, axis=2), 4.0)
-    return smoothstep(as_float(0.85 - np.linalg.norm(lab[..., 1:] - expected, axis=2) / saturation) / 0.25)
+    lightness, a, b = cv2.split(lab)
+    share = np.clip(lightness / max(float(tone[0]), 10.0), 0.3, 1.3)
+    saturation = np.maximum(share * float(np.hypot(tone[1], tone[2])), 4.0)
+    off = cv2.magnitude(a - share * tone[1], b - share * tone[2])
+    return smoothstep((0.85 - off / saturation) / 0.25)
 
 
 class _Zones:

@@ -320,14 +320,27 @@ def _at_full_size(person_rgb: RGBImage, photo: RGBImage, made: Composite) -> tup
     """The draft in the photo's own size; where nothing changed, its own pixels."""
     if photo.shape == person_rgb.shape:
         return made.rgb, made.changed
-    size = (person_rgb.shape[1], person_rgb.shape[0])
-    changed = as_mask(cv2.resize(made.changed, size, interpolation=cv2.INTER_LINEAR) > 0)
-    new = cv2.resize(as_float(np.maximum(made.garment, made.removed)), size)[..., None]
-    painted = as_float(cv2.resize(made.rgb, size, interpolation=cv2.INTER_CUBIC))
+    changed = as_mask(cv2.resize(made.changed, person_rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR) > 0)
+    x, y, width, height = cv2.boundingRect(changed)
+    if width == 0:
+        return person_rgb, changed
+    window = np.s_[y : y + height, x : x + width]
+    step = np.divide(photo.shape[:2], person_rgb.shape[:2])[::-1]
+    corner = (np.array([x, y]) + 0.5) * step - 0.5
+
+    def enlarged(values: AnyArray, interpolation: int = cv2.INTER_LINEAR) -> AnyArray:
+        """As `cv2.resize`, in the window alone."""
+        back = np.column_stack([np.diag(step), corner])
+        how = interpolation | cv2.WARP_INVERSE_MAP
+        inside: AnyArray = cv2.warpAffine(values, back, (width, height), flags=how, borderMode=cv2.BORDER_REPLICATE)
+        return inside
+
     # Where the photo only got darker, it keeps its own fine detail.
-    shade = cv2.resize(as_float(made.rgb) - as_float(photo), size)
-    full = new * painted + (1 - new) * (as_float(person_rgb) + shade)
-    image = np.where(changed[..., None] > 0, np.clip(full + 0.5, 0, 255).astype(np.uint8), person_rgb)
+    shaded = as_float(person_rgb[window]) + enlarged(as_float(made.rgb) - as_float(photo))
+    new = enlarged(np.maximum(made.garment, made.removed))
+    full = cv2.blendLinear(as_float(enlarged(made.rgb, cv2.INTER_CUBIC)), shaded, new, 1 - new)
+    image = person_rgb.copy()
+    image[window] = cv2.copyTo(cv2.convertScaleAbs(np.maximum(full, 0)), changed[window], image[window])
     return image, changed
 
 

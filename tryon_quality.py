@@ -17,7 +17,7 @@ from garment_anchors import Garment, Kind, Part
 from garment_warp import Layer, Net, united
 from person_parts import SIDES, Body, PersonParts
 from tryon_composite import Composite
-from utils import FloatArray, GrayImage, RGBImage, as_float, as_mask, shrink
+from utils import FloatArray, GrayImage, RGBImage, as_float, as_mask, lab_from_rgb, shrink
 
 _RESIDUE_STEP = 3
 _CAP = 0.49
@@ -91,7 +91,7 @@ def assess(
     result: Composite,
 ) -> Quality:
     """Measure one attempt."""
-    warped = united(layers.values(), photo.shape)
+    warped, whole = united(layers.values(), photo.shape), as_float(garment.alpha / np.float32(255))
     trunk = _trunk(garment, fit, body, warped.shape)
     area = max(float((trunk > 0).sum()), 1.0)
     anchors = {name: _carried(nets["body"], garment.at(name)) for name in fit.handles if name in garment.anchors}
@@ -102,7 +102,7 @@ def assess(
         "sim": _similarity_residual(garment, anchors, body.unit),
         "redet": _outline_distance(warped, fit, body.unit),
         "fold": float(folded[0] / max(folded[1], 1e-6)),
-        "rough": _roughness(warped, fit.scale, garment) / _roughness(as_float(garment.alpha / 255), 1.0, garment),
+        "rough": _roughness(warped, fit.scale, garment) / _roughness(whole, 1.0, garment),
         "residue": _residue(photo, parts, garment, result, area),
         "invented": float(result.removed.sum()) / area,
         "aspect": _aspect(nets["body"]),
@@ -172,14 +172,14 @@ def _similarity_residual(garment: Garment, anchors: dict[str, FloatArray], unit:
 
 def _outline_distance(warped: FloatArray, fit: Fit, unit: float) -> float:
     """Mean distance of the targets from the warped outline, where they lie in the picture; the crotch lies inside."""
-    mask = (warped > 0.5).astype(np.uint8)
-    edge = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    distance = cv2.distanceTransform(1 - edge, cv2.DIST_L2, 5)
+    edge = cv2.findNonZero(cv2.morphologyEx(as_mask(warped > 0.5), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
     height, width = warped.shape
+    if edge is None:  # nothing is seen of the garment
+        return float(np.hypot(height, width)) / unit
     found = [
-        float(distance[round(float(y)), round(float(x))])
-        for name, (x, y) in fit.handles.items()
-        if not name.startswith("armpit") and 0 <= round(float(x)) < width and 0 <= round(float(y)) < height
+        float(np.linalg.norm(edge[:, 0] - point, axis=1).min())
+        for name, point in fit.handles.items()
+        if not name.startswith("armpit") and (np.round(point) >= 0).all() and (np.round(point) < (width, height)).all()
     ]
     return float(np.mean(found)) / unit if found else 0.0
 
@@ -204,14 +204,11 @@ def _residue(photo: RGBImage, parts: PersonParts, garment: Garment, result: Comp
     core = old > 0.8
     if core.sum() < 20:
         return 0.0
-    before, after = (
-        cv2.cvtColor(as_float(shrink(each, size)) / 255, cv2.COLOR_RGB2LAB) for each in (photo, result.rgb)
-    )
-    typical = np.median(before[core], axis=0)
-    beside = core & (shrink(result.garment, size) < 0.2) & (shrink(result.front, size) < 0.5)
-    alike = np.linalg.norm(after - typical, axis=2) < 15
-    same = np.linalg.norm(after - before, axis=2) < 6
-    return float((beside & alike & same).sum() * _RESIDUE_STEP**2 / area)
+    beside = (shrink(result.garment, size) < 0.2) & (shrink(result.front, size) < 0.5)
+    before, after = (lab_from_rgb(shrink(each, size)[core][None])[0] for each in (photo, result.rgb))
+    alike = np.linalg.norm(after - np.median(before, axis=0), axis=1) < 15
+    same = np.linalg.norm(after - before, axis=1) < 6
+    return float((beside[core] & alike & same).sum() * _RESIDUE_STEP**2 / area)
 
 
 def _lopsided(garment: Garment) -> float:

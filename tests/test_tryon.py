@@ -258,6 +258,9 @@ def test_a_large_photo_keeps_its_size_and_its_pixels() -> None:
     assert result.image_rgb.shape == large.shape
     assert (result.image_rgb == large).all(axis=2)[result.changed == 0].all()
     assert (result.changed == 0).mean() > 0.6
+    small = dressed(drawn.top("tshirt"))
+    again = cv2.resize(result.image_rgb, small.image_rgb.shape[1::-1], interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(again - small.image_rgb)[small.changed > 0].mean() < 1, "the same picture, twice as large"
 
 
 def test_a_retry_changes_something_and_the_best_attempt_is_kept() -> None:
