@@ -115,11 +115,13 @@ def draw(lines: Sequence[shapely.Geometry]) -> Drawing:
     end = np.cumsum(shapely.get_num_coordinates(arcs)) - 1
     begin = np.append(0, end[:-1] + 1)
     first, last = np.append(begin, end), np.append(end, begin)
-    at = (points - points[0]).view(complex).ravel()
+    at = points.view(complex).ravel()
     start = np.unique(at[first], return_inverse=True)[1]
-    halves, cycle = _cycles(_following(start, np.angle(at[np.append(begin + 1, end - 1)] - at[first])))
+    # Rings through the same points of a mesh part by less than doubles can tell in an angle.
+    x, y = (points[np.append(begin + 1, end - 1)].astype(np.longdouble) - points[first]).T
+    halves, cycle = _cycles(_following(start, np.arctan2(y, x)))
     index, counts = _trails(first[halves], last[halves])
-    swept = (at[:-1].conj() * at[1:]).imag / 2
+    swept = ((at[:-1] - at[0]).conj() * np.diff(at)).imag / 2
     swept[end[:-1]] = 0
     swept = np.add.reduceat(swept, begin)
     area = np.bincount(cycle, np.append(swept, -swept)[halves]).astype(np.float64)
@@ -150,7 +152,7 @@ def _smallest_around(cells: NDArray[np.object_], areas: NDArray[np.float64], rin
     return found
 
 
-def _following(start: AnyArray, direction: NDArray[np.float64]) -> AnyArray:
+def _following(start: AnyArray, direction: NDArray[np.longdouble]) -> AnyArray:
     """For each half the one that leads on around the cell to its left: where it ends, the next to the right."""
     order = np.lexsort((direction, start))
     count = np.bincount(start)

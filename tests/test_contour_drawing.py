@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import pytest
 import shapely
 from shapely.affinity import rotate
 
+import contour_regions
 from contour_drawing import Drawing, draw
+from contour_svg import ContourOptions, facial_contours
+from tests.contour_faces import PHOTO, label_map, mesh
 
 
 def square(x: float, y: float, side: float) -> shapely.Geometry:
@@ -49,6 +55,31 @@ def test_the_cells_of_random_lines_are_those_that_geos_finds() -> None:
     found = shapely.contains_xy(expected[:, None], *places.T)
     assert (found.sum(axis=0) == 1).all()
     np.testing.assert_allclose(shapely.area(drawing.cells), shapely.area(expected)[found.argmax(axis=0)], rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", [76, 198, *range(10)])
+def test_the_cells_of_a_rough_face_are_those_that_geos_finds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rings through the same points of a mesh run side by side within rounding errors, with steps as short as these."""
+    rng = np.random.default_rng(seed)
+    points = mesh(roll=rng.uniform(-180, 180), yaw=rng.uniform(-60, 60), mouth=0)
+    points += rng.normal(0, 4, points.shape)
+    labels = label_map(points)
+    specks = rng.random(labels.shape) < 0.005
+    labels[specks] = rng.integers(0, 11, specks.sum())
+    drawn: list[tuple[Sequence[shapely.Geometry], Drawing]] = []
+
+    def record(lines: Sequence[shapely.Geometry]) -> Drawing:
+        drawn.append((lines, draw(lines)))
+        return drawn[-1][1]
+
+    monkeypatch.setattr(contour_regions, "draw", record)
+    for options in (ContourOptions(autorotate=False, crop=False), ContourOptions()):
+        facial_contours(points, PHOTO, labels, options)
+    for lines, drawing in drawn:
+        expected = shapely.get_parts(shapely.polygonize([shapely.unary_union(lines)]))
+        areas = [np.sort(shapely.area(cells)) for cells in (drawing.cells, expected)]
+        one, other = (each[each > 1e-4] for each in areas)
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
 
 
 def test_borders_are_joined_where_no_third_one_meets_them_and_where_marks_agree() -> None:
