@@ -120,27 +120,37 @@ def draw(lines: Sequence[shapely.Geometry]) -> Drawing:
     # Rings through the same points of a mesh part by less than doubles can tell in an angle.
     x, y = (points[np.append(begin + 1, end - 1)].astype(np.longdouble) - points[first]).T
     halves, cycle = _cycles(_following(start, np.arctan2(y, x)))
-    index, counts = _trails(first[halves], last[halves])
     swept = ((at[:-1] - at[0]).conj() * np.diff(at)).imag / 2
-    swept[end[:-1]] = 0
+    swept[end[:-1]] = 0  # between arcs
     swept = np.add.reduceat(swept, begin)
     area = np.bincount(cycle, np.append(swept, -swept)[halves]).astype(np.float64)
-    # The other rings run around all that hangs together, and have its inside to their right.
-    is_ring = np.bincount(cycle, counts) > 2
-    is_cell = is_ring & (area > -_ROUNDING)
-    ring = np.repeat(cycle, counts)
-    kept = is_ring[ring]
-    rings = shapely.linearrings(points[index[kept]], indices=(np.cumsum(is_ring) - 1)[ring[kept]])
-    is_shell = is_cell[is_ring]
-    cells, holes = shapely.polygons(rings[is_shell]), rings[~is_shell]
-    around = _smallest_around(cells, area[is_cell], holes)
-    for number in np.unique(around[around < len(cells)]):
-        cells[number] = shapely.polygons(rings[is_shell][number], holes[around == number])
-    cell = np.full(len(area), len(cells))
-    cell[is_cell], cell[is_ring & ~is_cell] = np.arange(len(cells)), around
+    index, counts = _trails(first[halves], last[halves])
+    cells, cell = _cells(points[index], np.repeat(cycle, counts), area)
     left = np.empty(len(halves), int)
     left[halves] = cell[cycle]
     return Drawing(cells, points, first, last, start, left, shapely.length(arcs))
+
+
+def _cells(points: Points, cycle: AnyArray, area: NDArray[np.float64]) -> tuple[NDArray[np.object_], AnyArray]:
+    """The cells that cycles of points bound, and the cell to the left of each cycle.
+
+    points, cycle: (N, 2) and (N,) the points, one cycle after the other, and the cycle of each. area: of the cycles.
+    Of all that hangs together the cycle around it has a negative area: it is a hole in a cell, or in the outside.
+    """
+    is_ring = np.bincount(cycle) > 2  # the others run back and forth on one line
+    is_shell = (area > -_ROUNDING)[is_ring]
+    kept = is_ring[cycle]
+    rings = shapely.linearrings(points[kept], indices=(np.cumsum(is_ring) - 1)[cycle[kept]])
+    shells, holes = rings[is_shell], rings[~is_shell]
+    cells = shapely.polygons(shells)
+    around = _smallest_around(cells, area[is_ring][is_shell], holes)
+    for number in np.unique(around[around < len(cells)]):
+        cells[number] = shapely.polygons(shells[number], holes[around == number])
+    inside = np.empty(len(rings), int)
+    inside[is_shell], inside[~is_shell] = np.arange(len(cells)), around
+    cell = np.full(len(area), len(cells))
+    cell[is_ring] = inside
+    return cells, cell
 
 
 def _smallest_around(cells: NDArray[np.object_], areas: NDArray[np.float64], rings: NDArray[np.object_]) -> AnyArray:
@@ -166,17 +176,17 @@ def _following(start: AnyArray, direction: NDArray[np.longdouble]) -> AnyArray:
 def _cycles(following: AnyArray) -> tuple[AnyArray, AnyArray]:
     """All halves in the order in which they follow one another, and the number of each one's cycle."""
     onwards = following.tolist()
-    pending = dict.fromkeys(range(len(onwards)))
+    number = [-1] * len(onwards)
     order: list[int] = []
-    sizes = []
-    while pending:
-        half, before = next(iter(pending)), len(order)
-        while half in pending:
-            del pending[half]
-            order.append(half)
-            half = onwards[half]
-        sizes.append(len(order) - before)
-    return np.array(order), np.repeat(np.arange(len(sizes)), sizes)
+    cycles = 0
+    for half in range(len(onwards)):
+        if number[half] < 0:
+            while number[half] < 0:
+                number[half] = cycles
+                order.append(half)
+                half = onwards[half]
+            cycles += 1
+    return np.array(order), np.array(number)[order]
 
 
 def _reversed(half: Half, halves: int) -> Half:
