@@ -6,8 +6,11 @@ module: `person_parts`, `garment_anchors`, `body_fit`, `garment_warp`, `tryon_co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import cv2
@@ -71,13 +74,15 @@ class TryOnEngines:
 
     person_mask gives HxW float32 0..1: `FaceLandmarks.person_mask`; it is refined by GrabCut. fine_person_mask and
     garment_mask are rembg's networks (`mask_networks`), where their weights are installed: the first replaces
-    person_mask, the second finds a garment before a background that isn't plain.
+    person_mask, the second finds a garment before a background that isn't plain. beside: threads in which a garment is
+    prepared while the person is looked at; one after the other where there are none.
     """
 
     poses: PoseFinder
     person_mask: PersonMasks
     garment_mask: PersonMasks | None = None
     fine_person_mask: PersonMasks | None = None
+    beside: Executor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,16 +197,16 @@ def draft(
     enter("load")
     photo = _working_copy(person_rgb, options.work_image_size)
     product, product_alpha = _product(garment_rgb, garment_alpha, max(1024, *photo.shape))
-    enter("segmentation")
-    pose, person_mask = silhouette(
-        photo, surest_pose(engines.poses, photo), engines.person_mask, fine=engines.fine_person_mask
-    )
-    enter("pose")
-    body = Body.of(pose)
-    person = _Person(photo, body, parse(photo, body, person_mask))
-    enter("garment")
-    _refuse_worn(product, engines.poses)
-    garment = _prepare(product, product_alpha, options, engines, _PLANS[0])
+    with _begun(partial(_first_look, product, product_alpha, options, engines), engines.beside) as first_look:
+        enter("segmentation")
+        pose, person_mask = silhouette(
+            photo, surest_pose(engines.poses, photo), engines.person_mask, fine=engines.fine_person_mask
+        )
+        enter("pose")
+        body = Body.of(pose)
+        person = _Person(photo, body, parse(photo, body, person_mask))
+        enter("garment")
+        garment = first_look()
     best: tuple[_Dressed, Quality] | None = None
     attempts: list[Attempt] = []
     # A stricter cut changes nothing where the product photo brings its own transparency.
@@ -257,6 +262,26 @@ def _product(garment_rgb: RGBImage, alpha: GrayImage | None, longest: int) -> tu
     scale = min(1.0, longest / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return shrink(garment_rgb, size), None if alpha is None else shrink(alpha, size)
+
+
+@contextmanager
+def _begun(work: Callable[[], Garment], beside: Executor | None) -> Iterator[Callable[[], Garment]]:
+    """Work begun in a thread beside, where one is free before its result is asked for; else done when it is."""
+    if beside is None:
+        yield work
+        return
+    begun = beside.submit(work)
+    try:
+        yield lambda: work() if begun.cancel() else begun.result()
+    finally:
+        begun.cancel()
+
+
+def _first_look(product: RGBImage, alpha: GrayImage | None, options: TryOnOptions, engines: TryOnEngines) -> Garment:
+    try:
+        return _prepare(product, alpha, options, engines, _PLANS[0])
+    finally:  # of all that is wrong with a garment that is worn, this says best what to do
+        _refuse_worn(product, engines.poses)
 
 
 def _prepare(

@@ -121,6 +121,7 @@ class State:
             self.landmarks.person_mask,
             garment_mask=self.garment_network,
             fine_person_mask=self.person_network,
+            beside=self.personalizer.beside,
         )
 
     @property

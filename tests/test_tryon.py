@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -263,6 +264,25 @@ def test_a_large_photo_keeps_its_size_and_its_pixels() -> None:
     assert np.abs(again - small.image_rgb)[small.changed > 0].mean() < 1, "the same picture, twice as large"
 
 
+def test_a_thread_beside_changes_nothing() -> None:
+    photo, pose = drawn.mannequin()
+    alone = dressed(drawn.top("tshirt"))
+    with ThreadPoolExecutor(1) as beside, ThreadPoolExecutor(3) as callers:
+        finder = replace(engines(pose), beside=beside)
+
+        def helped(garment: RGBImage) -> TryOnDraft:
+            return draft(photo, garment, TryOnOptions(), engines=finder)
+
+        drafts = list(callers.map(helped, [drawn.top("tshirt")] * 6))
+        assert all((each.image_rgb == alone.image_rgb).all() for each in drafts)
+        assert {each.quality.score for each in drafts} == {alone.quality.score}
+        with pytest.raises(GarmentSegmentationError):
+            helped(np.full((400, 300, 3), 250, np.uint8))
+        with pytest.raises(NoPersonError):  # and what was begun for nobody is not in anyone's way
+            draft(photo, drawn.top("tshirt"), TryOnOptions(), engines=replace(engines(None), beside=beside))
+        assert (helped(drawn.top("tshirt")).image_rgb == alone.image_rgb).all()
+
+
 def test_a_retry_changes_something_and_the_best_attempt_is_kept() -> None:
     result = dressed(drawn.top("tshirt"), quality_threshold=1.01, max_retries=MOST_RETRIES)
     assert len(result.attempts) == 1 + MOST_RETRIES
@@ -390,6 +410,14 @@ def test_a_small_photo_and_a_small_person() -> None:
 def test_a_garment_that_is_worn() -> None:
     photo, pose = drawn.mannequin()
     refused(WornGarmentError, photo, pose, photo)
+
+
+def test_a_garment_that_is_worn_before_a_motley_wall() -> None:
+    """That it is worn helps more than that it can't be cut out."""
+    photo, pose = drawn.mannequin()
+    assert pose.mask is not None
+    motley = np.random.default_rng(0).integers(0, 256, photo.shape, np.uint8)
+    refused(WornGarmentError, photo, pose, np.where(pose.mask[..., None] > 0.1, photo, motley))
 
 
 def test_a_garment_that_does_not_stand_out() -> None:
