@@ -55,6 +55,9 @@ Every failure is `{"detail", "code", "request_id"}`. Uploads and results expire;
 
 GRACE_S = 10
 """Seconds that open requests get when the service is told to stop."""
+KEEP_ALIVE_S = 75
+"""Seconds that an idle connection is kept: more than clients (httpx: 5) and proxies (60) keep theirs. A request that is
+sent while the service closes its connection is lost."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -108,6 +111,7 @@ def serve(settings: Settings) -> None:
         "access_log": False,
         "server_header": False,
         "timeout_graceful_shutdown": GRACE_S,
+        "timeout_keep_alive": KEEP_ALIVE_S,
     }
     if settings.api_workers > 1:
         uvicorn.run("main:app", workers=settings.api_workers, **options)

@@ -450,6 +450,17 @@ def multipart(parts: dict[str, bytes]) -> tuple[bytes, dict[str, str]]:
     return out.getvalue(), {"Content-Type": "multipart/form-data; boundary=x"}
 
 
+def test_a_connection_is_not_closed_before_its_client_does_so(tmp_path: Path) -> None:
+    """Python's clients keep an idle connection for 5 seconds: what they send at its end must not be lost."""
+    with serving(tmp_path) as server, closing(http.client.HTTPConnection("127.0.0.1", server.port)) as connection:
+        connection.auto_open = 0  # a closed connection is an error, and no new one is made
+        connection.connect()
+        for idle_s in (6, 0):
+            connection.request("GET", "/health/ready")
+            assert connection.getresponse().read()
+            time.sleep(idle_s)
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_300_mb_are_refused_in_bounded_memory_with_and_without_content_length(tmp_path: Path) -> None:
     size, limit = 300 * MIB, 20
