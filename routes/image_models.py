@@ -52,7 +52,7 @@ data: {"type": "image_generation.completed", "b64_json": "iVBORw0KGgo...", "inde
 class ImageMade(BaseModel):
     """One picture. Keys that it has not are left out."""
 
-    url: str | None = Field(None, description="Of the stored picture, until it expires.")
+    url: str | None = Field(None, description="Of the stored picture. A presigned one expires; a job has none.")
     b64_json: str | None = Field(None, description="The file in base64, with response_format=b64_json.")
     s3_uri: str | None = Field(None, examples=["s3://bucket/generated/user123/memory_0f9c.png"])
     seed: int = Field(description="With this seed and n=1 the same request makes this picture again.")

@@ -270,7 +270,8 @@ class ImageGeneration:
             user_id=user_id,
             file_id=None if job is None else uuid5(job, str(index)),
         )
-        presigned = self.storage.presigned_url(file)
+        # A job's answer is read whenever its caller comes: a link that expires might be dead by then.
+        presigned = self.storage.presigned_url(file) if job is None else None
         return GeneratedImage(seed, data, file, self.storage.uri(file), presigned.url if presigned else None)
 
     def _texts(self, wish: ImageWish, request: ImageRequest, seed: int) -> dict[str, str]:

@@ -65,6 +65,11 @@ def test_a_memory_is_made_from_the_bucket_and_lies_in_it(
     assert (tmp_path / "loras" / ".bucket" / "ink.safetensors").is_file()
     name = entry["s3_uri"].rpartition("/")[2]
     assert client.get(f"/images/ann/{name}").content == anybody.content
+    job = client.post("/v1/images/memory/submit", json=body).json()["job_id"]
+    wait_for(lambda: client.get(f"/api/v1/jobs/{job}").json()["status"] == "completed", seconds=60)
+    [entry] = client.get(f"/api/v1/jobs/{job}/result").json()["data"]
+    assert entry["url"] == f"/images/ann/{entry['s3_uri'].rpartition('/')[2]}"  # and no link that expires
+    assert client.get(entry["url"]).content == anybody.content
     s3_server.stop()
     away = client.post("/v1/images/memory", json=body)
     assert (away.status_code, away.json()["code"]) == (503, "STORAGE_UNAVAILABLE")
