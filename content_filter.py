@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from onnx_session import cpu_session
+from onnx_session import OnnxClassifier
 from service.errors import ModelUnavailableError
 from service.model_store import locate_pack
-from utils import FloatArray, RGBImage
+from utils import RGBImage
 
 PROFILE = "content_filter"
 """The model's name in models.toml and its folder's in MODELS_DIR."""
@@ -32,7 +32,7 @@ def load_content_filter(models_dir: Path) -> ContentFilter:
     return ContentFilter(min(folder.glob("*.onnx")))
 
 
-class ContentFilter:
+class ContentFilter(OnnxClassifier):
     """An ONNX classifier: 1x3x384x384 RGB in -1..1 to 1x2 logits, safe and unsafe. Thread-safe; on one CPU core."""
 
     def __init__(self, file: Path) -> None:
@@ -41,23 +41,9 @@ class ContentFilter:
         Raises:
             ModelUnavailableError: it is broken, or another kind of model.
         """
-        self.name = file.stem
-        try:
-            self._session = cpu_session(file)
-            self._input = self._session.get_inputs()[0].name
-            scores = self._scores(np.zeros((INPUT_PX, INPUT_PX, 3), np.uint8))
-        except Exception as error:  # onnxruntime's own exceptions share no base below Exception
-            raise ModelUnavailableError(f"{file.name} can't be run as a content filter. {HOW_TO_GET}") from error
-        if scores.shape != (2,):
-            raise ModelUnavailableError(f"{file.name} gives {scores.size} scores instead of 2. {HOW_TO_GET}")
+        super().__init__(file, side=INPUT_PX, classes=2, kind="a content filter", how_to_get=HOW_TO_GET)
 
     def unsafe_probability(self, image_rgb: RGBImage) -> float:
         """How sure the model is that a picture (HxWx3 uint8) is not safe for work, 0 to 1."""
-        scores = self._scores(cv2.resize(image_rgb, (INPUT_PX, INPUT_PX), interpolation=cv2.INTER_AREA))
-        exponentials = np.exp(scores - scores.max())
-        return float(exponentials[UNSAFE] / exponentials.sum())
-
-    def _scores(self, image_rgb: RGBImage) -> FloatArray:
-        normalised = image_rgb.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1
-        scores: FloatArray = np.asarray(self._session.run(None, {self._input: normalised})[0], np.float32).ravel()
-        return scores
+        resized = cv2.resize(image_rgb, (INPUT_PX, INPUT_PX), interpolation=cv2.INTER_AREA)
+        return float(self.probabilities(np.asarray(resized, np.uint8))[UNSAFE])

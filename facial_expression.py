@@ -14,10 +14,9 @@ import numpy as np
 
 import face_geometry as geometry
 from face_points import arcface_crop
-from onnx_session import cpu_session
-from service.errors import ModelUnavailableError
+from onnx_session import OnnxClassifier
 from service.model_store import locate_pack
-from utils import AnyArray, FloatArray, RGBImage
+from utils import FloatArray, RGBImage
 
 LABELS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
 """Of the model's seven outputs, in their order."""
@@ -113,7 +112,7 @@ def load_expression_model(models_dir: Path) -> ExpressionModel | None:
     return None if folder is None else ExpressionModel(min(folder.glob("*.onnx")))
 
 
-class ExpressionModel:
+class ExpressionModel(OnnxClassifier):
     """An ONNX classifier of seven expressions: 1x3x112x112 RGB in -1..1, aligned as for ArcFace, to 1x7 scores.
 
     Thread-safe. It runs on one CPU core in some 5 ms a face: too little for a GPU or more threads to gain anything.
@@ -125,15 +124,7 @@ class ExpressionModel:
         Raises:
             ModelUnavailableError: it is broken, or another kind of model.
         """
-        self.name = file.stem
-        try:
-            self._session = cpu_session(file)
-            self._input = self._session.get_inputs()[0].name
-            scores = self._scores(np.zeros((_INPUT_PX, _INPUT_PX, 3), np.uint8))
-        except Exception as error:  # onnxruntime's own exceptions share no base below Exception
-            raise ModelUnavailableError(f"{file} can't be run as an expression model. {_HOW_TO_GET}") from error
-        if scores.shape != (len(LABELS),):
-            raise ModelUnavailableError(f"{file} gives {scores.size} scores instead of {len(LABELS)}. {_HOW_TO_GET}")
+        super().__init__(file, side=_INPUT_PX, classes=len(LABELS), kind="an expression model", how_to_get=_HOW_TO_GET)
 
     def emotions(self, image_rgb: RGBImage, kps: FloatArray) -> Mapping[str, float]:
         """Probability of each label; they sum to 1.
@@ -146,17 +137,4 @@ class ExpressionModel:
             InvalidValueError: the points don't span a face.
         """
         crop = arcface_crop(image_rgb, kps, _INPUT_PX)
-        return dict(zip(LABELS, _probabilities(self._scores(crop)).tolist(), strict=True))
-
-    def _scores(self, crop_rgb: RGBImage) -> FloatArray:
-        normalised = crop_rgb.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1
-        scores: FloatArray = np.asarray(self._session.run(None, {self._input: normalised})[0], np.float32).ravel()
-        return scores
-
-
-def _probabilities(scores: AnyArray) -> AnyArray:
-    """The scores as they are where the model ends in a softmax, else their softmax."""
-    if scores.min() >= 0 and abs(float(scores.sum()) - 1) < 1e-3:
-        return scores
-    exponentials = np.exp(scores - scores.max())
-    return np.asarray(exponentials / exponentials.sum())
+        return dict(zip(LABELS, self.probabilities(crop).tolist(), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,14 @@ def loras(diffusion_models: Path, sdxl: Path) -> Path:
     make_lora(folder / "paint.safetensors", sdxl, seed=2, rank=8)
     make_lora(folder / "text.safetensors", sdxl, seed=3, text_encoder=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_torch_thread() -> Iterator[None]:
+    """Models this small are faster in one thread, above all beside other work."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

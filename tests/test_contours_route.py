@@ -6,7 +6,7 @@ import ast
 import base64
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -48,13 +48,6 @@ def body(canvas: bytes) -> dict[str, Any]:
     landmarks = [{"x": x, "y": y} for x, y in POINTS.tolist()]
     labels = encoded(Image.fromarray(label_map(POINTS)))
     return {"image": text(canvas), "landmarks": landmarks, "segmentation_map": text(labels)}
-
-
-@pytest.fixture(scope="module")
-def landmarks() -> Iterator[FaceLandmarks]:
-    found = FaceLandmarks(pool_size=1)
-    yield found
-    found.close()
 
 
 def test_json_answers_with_the_file_and_what_is_known_of_it(app_client: TestClient, body: dict[str, Any]) -> None:

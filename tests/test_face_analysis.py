@@ -206,13 +206,6 @@ def test_expression_names_all_measures_of_the_mesh() -> None:
 # ---- real photos
 
 
-@pytest.fixture(scope="module")
-def landmarks() -> Iterator[FaceLandmarks]:
-    engine = FaceLandmarks(pool_size=1)
-    yield engine
-    engine.close()
-
-
 def meshed(landmarks: FaceLandmarks, photo: RGBImage) -> FaceMesh:
     mesh = landmarks.detect(photo)[0].mesh
     assert mesh is not None

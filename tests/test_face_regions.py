@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 import pytest
@@ -12,14 +10,8 @@ from skimage import data
 import face_geometry as geometry
 from face_landmarks import FaceLandmarks
 from face_regions import Frame, bare_face, bare_skin, feature_mask, longer_side, skin_core, skin_likelihood
-from tests.drawn_pages import PAGE_NAMES, drawn_page, embedded_engines
+from tests.drawn_pages import PAGE_NAMES, drawn_page
 from utils import FloatArray, RGBImage, as_float, lab_from_rgb
-
-
-@pytest.fixture(scope="module")
-def landmarks() -> Iterator[FaceLandmarks]:
-    with embedded_engines() as (_, landmarks):
-        yield landmarks
 
 
 def face_of(landmarks: FaceLandmarks, picture: RGBImage) -> tuple[RGBImage, FloatArray]:

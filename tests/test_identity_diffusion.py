@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from identity_diffusion import PLUS_FACE, PLUS_FACE_ENCODER, IdentityFiles, Iden
 from service.errors import BusyError, ModelUnavailableError
 from tests.diffusion_folders import make_face_adapter, make_plus_face, make_sdxl
 from utils import FloatArray, RGBImage
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 SIZE = 64
 CPU = PipelineOptions(device="cpu")
@@ -80,15 +81,6 @@ def pipeline(sdxl: Path, instantid: Path) -> IdentityPipeline:
 @pytest.fixture(scope="module")
 def face_pipeline(sdxl: Path, plus_face: Path) -> IdentityPipeline:
     return IdentityPipeline.load(IdentityFiles("ip-adapter", PipelineFiles(sdxl), plus_face), CPU)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small are faster in one thread, above all beside other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,8 @@ from tests.drawn_pages import PAGE_NAMES, drawn_page
 from tests.face_packs import load, write_pack
 from utils import FloatArray, RGBImage, as_float
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 DEFAULT = PersonalizeOptions()
 OPTIONS = StylerOptions(size=128, steps=4, candidates=3)
 
@@ -71,24 +73,6 @@ class Atelier:
             )
             for name in PAGE_NAMES
         }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small are faster in one thread, above all beside other work."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def landmarks() -> Iterator[FaceLandmarks]:
-    engine = FaceLandmarks(pool_size=2)
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")

@@ -28,20 +28,11 @@ from tests.diffusion_folders import make_face_adapter, make_plus_face
 from tests.face_packs import write_pack
 from tests.servers import wait_for
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SMALL: dict[str, Any] = {
     "diffusion_size": 128, "diffusion_steps": 3, "diffusion_candidates": 2, "face_engine": "mediapipe",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small are faster in one thread, above all beside other work."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -186,13 +185,6 @@ def test_a_face_in_profile_or_outside_the_picture_shows_what_it_shows() -> None:
 
 
 # ---- real photos
-
-
-@pytest.fixture(scope="module")
-def landmarks() -> Iterator[FaceLandmarks]:
-    engine = FaceLandmarks(pool_size=1)
-    yield engine
-    engine.close()
 
 
 def sample_of(landmarks: FaceLandmarks, photo: RGBImage) -> FaceSample:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 import pytest
@@ -11,14 +9,8 @@ from skimage import data
 
 from face_landmarks import FaceLandmarks
 from skin_tone import exposure, skin_reflectance, with_skin_tone
-from tests.drawn_pages import drawn_page, embedded_engines
+from tests.drawn_pages import drawn_page
 from utils import FloatArray, GrayImage, RGBImage, lab_from_rgb
-
-
-@pytest.fixture(scope="module")
-def landmarks() -> Iterator[FaceLandmarks]:
-    with embedded_engines() as (_, landmarks):
-        yield landmarks
 
 
 def mesh_of(landmarks: FaceLandmarks, picture: RGBImage) -> FloatArray:
