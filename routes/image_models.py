@@ -27,7 +27,8 @@ from service.errors import (
     UrlNotAllowedError,
     UrlNotFetchedError,
 )
-from service.image_wishes import EditWish, GenerationWish, MemoryWish, OutputFormat, SubjectWish
+from service.image_io import ImageFormat
+from service.image_wishes import EditWish, GenerationWish, MemoryWish, SubjectWish
 
 PICTURE_ERRORS = (
     BadRequestError, PayloadTooLargeError, UnsupportedImageError, ImageTooLargeError, ImageUnreadableError,
@@ -67,7 +68,7 @@ class ImagesMade(BaseModel):
     model: str = Field(examples=["stabilityai/stable-diffusion-xl-base-1.0"])
     size: str = Field(examples=["1024x1024"])
     quality: Literal["low", "high"] = Field(description="low: a preview.")
-    output_format: OutputFormat
+    output_format: ImageFormat
     background: Literal["opaque"] = "opaque"
     blocked: int = Field(description="Pictures that the content filter kept back.")
     warnings: list[str] = Field(description="What the image model leaves out: of a prompt that is too long, its end.")

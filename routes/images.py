@@ -119,8 +119,7 @@ class Submitter:
         """The job."""
         if wish.stream:
             raise InvalidValueError("stream: a job has its own events, GET /api/v1/jobs/{job_id}/events.")
-        wish = wish.with_seed()
-        await self._pool.run(self._generation.prepare, wish, pictures)
+        await self._pool.run(self._generation.prepare, wish.with_seed(), pictures)
         job = await self._submit(KIND, inputs=job_of(wish, pictures), files=pictures, webhook_url=webhook_url)
         return JobView.of(job)
 

@@ -44,8 +44,7 @@ from service.errors import (
     UrlNotFetchedError,
     WarpFailedError,
 )
-from service.illustrations import SUFFIXES
-from service.image_io import encode_image
+from service.image_io import SUFFIXES, encode_image
 from service.negotiation import MEDIA_TYPES, file_response, preferred_image
 from service.storage import Storage, StoredFile
 from service.tables import Job

@@ -24,13 +24,13 @@ from service.errors import (
     UnsupportedImageError,
 )
 from service.negotiation import is_known_by_client
-from service.storage import USER_ID_PATTERN
+from service.storage import USER_ID_PATTERN, UserPicture
 from service.user_pictures import check_user, keep_picture, picture_to_show
 
 router = APIRouter(prefix="/v1/users/{user_id}", tags=["users"])
 
 Which = Annotated[
-    Literal["avatar", "subject"],
+    UserPicture,
     Path(description="avatar: for memories, POST /v1/images/memory. subject: for portraits, POST /v1/images/subject."),
 ]
 PICTURE: dict[str, Any] = {"image/jpeg": {}, "image/png": {}, "image/webp": {}}
@@ -50,7 +50,7 @@ class UserPictureKept(BaseModel):
 
     success: Literal[True] = True
     user_id: str
-    picture: Literal["avatar", "subject"]
+    picture: UserPicture
     width: int = Field(description="In pixels.")
     height: int = Field(description="In pixels.")
     media_type: str = Field(description="JPEG, or PNG where it is transparent somewhere.", examples=["image/jpeg"])

@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import BaseModel
 
 from service.errors import naming
-from service.illustrations import SUFFIXES, Illustrator, PageChoice
-from service.image_io import DecodedImage, ImageFormat, append_pdf_page, encode_image
+from service.illustrations import Illustrator, PageChoice
+from service.image_io import SUFFIXES, DecodedImage, ImageFormat, append_pdf_page, encode_image
 from service.job_runs import JobResult, JobRun
 from service.page_diffusion import PageDiffusion
 

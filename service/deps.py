@@ -68,9 +68,9 @@ async def get_settings(request: Request) -> Settings:
     return cast("Settings", request.app.state.settings)
 
 
-async def get_pool(state: StateDep, request: Request) -> ClientPool:
+async def get_pool(state: StateDep, gone: ClientGoneDep) -> ClientPool:
     """The inference pool, with this request's client to lose its place."""
-    return state.pool.for_client(lambda: _disconnected(request.receive))
+    return state.pool.for_client(gone)
 
 
 async def get_client_gone(request: Request) -> ClientGone:

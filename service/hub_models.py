@@ -167,8 +167,11 @@ class HubModels:
         return fetched
 
     def fetch(self, profile: str) -> list[str]:
-        """`pull` or `pull_identity`, by the name of what is wanted."""
-        return self.pull() if profile == PROFILE else self.pull_identity()
+        """`pull` or `pull_identity`, by the name of what is wanted, and a look at whether all of it is there now."""
+        fetched = self.pull() if profile == PROFILE else self.pull_identity()
+        if reason := self.missing() if profile == PROFILE else self.missing_identity():
+            raise ModelDownloadError(reason)
+        return fetched
 
     def pull_identity(self) -> list[str]:
         """As `pull`, for engine=diffusion: the image model and DIFFUSION_IDENTITY's weights."""

@@ -17,7 +17,7 @@ from face_slots import FaceSlot
 from instant_id_styler import Progress, no_progress
 from personalizer import Identity, PersonalizedPage, PersonalizeOptions, Personalizer
 from service.errors import ImageUnreadableError, InvalidValueError, NoFaceSlotError, naming
-from service.image_io import DecodedImage, ImageFormat, decode_image, encode_image
+from service.image_io import SUFFIXES, DecodedImage, ImageFormat, decode_image, encode_image
 from service.slots import SlotChoice, SlotSpec, build_slot, build_slots, check_box
 from service.storage import Storage, StoredFile
 from service.tables import Template
@@ -28,7 +28,6 @@ MIN_SIDE_PX = 32
 """A smaller picture holds no face that could be found."""
 PHOTO_SIDE_PX = 1800
 """Enough of a photo's longer side to find faces in it and to draw the largest slot from the one that is chosen."""
-SUFFIXES: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 NO_SLOT = (
     "No face was found in the illustration. Say where it is with `slot`: a box [x1, y1, x2, y2] in pixels of the page."
 )
@@ -95,11 +94,15 @@ class Illustrator:
                 slots, index = self._choose_slot(page, stored_slots, choice.slot)
         finally:
             wait([child])  # an error here must not close the upload under the other thread's hands
-        data, drawn = self._draw(child.result(), page, slots, index, choice, clock, progress)
-        slots_in_page = len(slots)
+        drawn = self._personalized(child.result(), page, slots, index, choice, progress)
+        clock.timings_ms.update(drawn.timings_ms)
+        with clock.stage("encode"):
+            data = encode_image(
+                drawn.image_rgb, format=choice.format, alpha=page.alpha, dpi=page.dpi, icc_profile=page.icc_profile
+            )
         with clock.stage("store"):
             file = self.storage.save_result(data, suffix=SUFFIXES[choice.format])
-        return Result(file, data, drawn, slots_in_page, clock.timings_ms)
+        return Result(file, data, drawn, len(slots), clock.timings_ms)
 
     def child(self, photo: BinaryIO, *, face_box: FloatArray | None) -> Identity:
         """The child of a photo, prepared for any number of pages.
@@ -183,24 +186,6 @@ class Illustrator:
                     f"{width}x{height} pixels are too few to hold a face. Use at least {MIN_SIDE_PX}x{MIN_SIDE_PX}."
                 )
             return image
-
-    def _draw(
-        self,
-        identity: Identity,
-        page: DecodedImage,
-        slots: Sequence[FaceSlot],
-        index: int,
-        choice: PageChoice,
-        clock: Stopwatch,
-        progress: Progress,
-    ) -> tuple[bytes, PersonalizedPage]:
-        drawn = self._personalized(identity, page, slots, index, choice, progress)
-        clock.timings_ms.update(drawn.timings_ms)
-        with clock.stage("encode"):
-            data = encode_image(
-                drawn.image_rgb, format=choice.format, alpha=page.alpha, dpi=page.dpi, icc_profile=page.icc_profile
-            )
-        return data, drawn
 
     def _personalized(
         self,

@@ -23,8 +23,8 @@ from generation_batch import BatchPipeline, ImageRequest
 from lora_adapters import Lora
 from service.errors import ContentBlockedError, InvalidValueError, ModelUnavailableError, naming
 from service.hub_models import HubModels
-from service.image_io import decode_image, encode_image
-from service.image_wishes import EditWish, GenerationWish, ImageWish, MemoryWish, OutputFormat, SubjectWish
+from service.image_io import SUFFIXES, decode_image, encode_image
+from service.image_wishes import EditWish, GenerationWish, ImageWish, MemoryWish, SubjectWish
 from service.loras import LoraFiles
 from service.storage import Storage, StoredFile
 from service.version import NAME, VERSION
@@ -34,7 +34,6 @@ Wish: TypeAlias = GenerationWish | EditWish | MemoryWish | SubjectWish
 
 REFERENCE, IMAGE, MASK = "reference", "image", "mask"
 """Names of the pictures that come with a wish."""
-SUFFIXES: dict[OutputFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 PREVIEW_GUIDANCE = 1.0
 """What few-step LoRAs are made for: no guidance, and half the work."""
 REFERENCE_PX = 1024

@@ -24,6 +24,7 @@ from utils import GrayImage, RGBImage
 pillow_heif.register_heif_opener()
 
 ImageFormat: TypeAlias = Literal["png", "jpeg", "webp"]
+SUFFIXES: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "BMP", "TIFF", "GIF")
 """Pillow's names of the decoders that untrusted bytes may reach."""

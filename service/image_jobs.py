@@ -25,9 +25,10 @@ LOOK_S = 0.25
 
 
 def job_of(wish: Wish, pictures: dict[str, bytes]) -> dict[str, Any]:
-    """Inputs of the job that fulfils a wish with a seed; its files are the pictures that came with it."""
+    """Inputs of the job that fulfils a wish; its files are the pictures that came with it."""
     kind = kind_of(wish)
-    own = set(WISH_CLASSES[kind].model_fields)  # a route's class has more: files, and who is told
+    # A route's class has more: files, and who is told. What it looks at comes as a file, which goes with the job's end.
+    own = set(WISH_CLASSES[kind].model_fields) - {"reference_image_url", "user"}
     return {"kind": kind, "wish": wish.model_dump(mode="json", include=own), "pictures": list(pictures)}
 
 
@@ -35,7 +36,7 @@ def make_images(run: JobRun, *, generation: ImageGeneration) -> JobResult:
     """Do the job: the same pictures as the synchronous route makes with this seed. They are stored in any case."""
     run.progress("preparing", 0)
     generation.require()
-    wish = WISH_CLASSES[run.inputs["kind"]].model_validate(run.inputs["wish"])
+    wish = WISH_CLASSES[run.inputs["kind"]].model_validate(run.inputs["wish"]).with_seed(of=run.id)
     pictures = {name: _read(run, name) for name in run.inputs["pictures"]}
     request = run.compute(generation.prepare, wish, pictures)
     images, warnings = _awaited(run, generation, request)

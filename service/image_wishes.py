@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 from typing import Annotated, Literal, Self, TypeAlias
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from config_generation import LORA_ID, SIZE
 from diffusion_models import SchedulerName
 from generation_batch import SEEDS
+from service.image_io import ImageFormat
 from service.storage import USER_ID_PATTERN
 
 MAX_PROMPT = 4000
@@ -22,7 +24,6 @@ MAX_URL = 2**26
 
 Prompt: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT, pattern=r"\S")]
 Quality: TypeAlias = Literal["auto", "low", "medium", "high", "standard", "hd"]
-OutputFormat: TypeAlias = Literal["png", "jpeg", "webp"]
 
 
 class ImageWish(BaseModel):
@@ -66,7 +67,7 @@ class ImageWish(BaseModel):
     quality: Quality = Field(
         "auto", description="low is a preview: PREVIEW_LORA in PREVIEW_STEPS steps. All others are the product."
     )
-    output_format: OutputFormat = Field("png", description="Only a PNG holds prompt and seed.")
+    output_format: ImageFormat = Field("png", description="Only a PNG holds prompt and seed.")
     model: str | None = Field(
         None, max_length=200, description="OpenAI's field. There is one model, whatever this says; the answer names it."
     )
@@ -91,9 +92,11 @@ class ImageWish(BaseModel):
             raise ValueError("give WIDTHxHEIGHT in pixels, such as 1024x1024, or auto")
         return size
 
-    def with_seed(self) -> Self:
-        """The same with a seed that is known: what is made again must come out the same."""
-        return self if self.seed is not None else self.model_copy(update={"seed": secrets.randbelow(SEEDS)})
+    def with_seed(self, *, of: UUID | None = None) -> Self:
+        """The same with a seed that is known; a job's own, so that what is made again comes out the same."""
+        if self.seed is not None:
+            return self
+        return self.model_copy(update={"seed": secrets.randbelow(SEEDS) if of is None else of.int % SEEDS})
 
 
 class GenerationWish(ImageWish):

@@ -93,8 +93,8 @@ class JobRun:
         return result
 
     def keep(self, archive: bytes) -> None:
-        """Store a ZIP to look at, beside the result."""
-        self._runner.storage.save_artifacts(self.id, archive)
+        """Store a ZIP to look at, beside the result. Waits for a storage that is away."""
+        self.until_stored(partial(self._runner.storage.save_artifacts, self.id, archive))
 
     def store(self, write: Callable[[BinaryIO], object], *, ending: str) -> StoredFile:
         """Store the result that `write` writes; `ending` is one of the storage's. Waits for a storage that is away."""

@@ -209,9 +209,10 @@ class Jobs:
             self.storage.delete_job_inputs(job_id)
             for key in (finished.result or {}).get("files", ()):
                 self.storage.store.delete(key)
-            with suppress(NotFoundError):
+            try:
                 self.storage.delete(job_id)
-            self.storage.delete_artifacts(job_id)  # a job that failed has them without a result
+            except NotFoundError:
+                self.storage.delete_artifacts(job_id)  # a job that failed has them without a result
             self.store.delete_finished(job_id, owner)
             return None
         job = self.store.cancel(job_id, owner)

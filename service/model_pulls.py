@@ -36,7 +36,7 @@ class Pull:
 
 
 class ModelPulls:
-    """Installs models of the manifest, each by one thread. Safe from any thread."""
+    """Installs models of the manifest and of the Hub, each by one thread. Safe from any thread."""
 
     def __init__(self, store: ModelStore) -> None:
         self._store = store
@@ -61,7 +61,7 @@ class ModelPulls:
         """Install a model, or join whoever does. One that is installed and sound is done at once.
 
         Raises:
-            NotFoundError: it is none of the manifest's.
+            NotFoundError: it is none of those.
             BusyError: as many as may be are being installed.
         """
         with self._lock:

@@ -11,12 +11,17 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from service.errors import ServiceError
+from service.errors import InvalidValueError, ServiceError
 from service.hub_models import IDENTITY_PROFILE, HubModels
 from service.hub_models import PROFILE as GENERATION
 from service.model_store import FileCheck, ModelStatus, ModelStore
 
 OK, FAILED = 0, 1
+INSTALLED = {
+    GENERATION: "The models of image generation are installed. Restart the service to use them.",
+    IDENTITY_PROFILE: "The models of engine=diffusion are installed. InstantID also reads a face pack: "
+    "`python main.py models pull antelopev2`.",
+}
 
 
 def run(argv: Sequence[str], store: ModelStore, *, default_model: str, console: Console | None = None) -> int:
@@ -26,10 +31,14 @@ def run(argv: Sequence[str], store: ModelStore, *, default_model: str, console: 
     try:
         if options.command == "list":
             return _list(store, console)
-        if options.command == "pull" and options.model == GENERATION and store.hub is not None:
-            return _pull_generation(store.hub, console)
-        if options.command == "pull" and options.model == IDENTITY_PROFILE and store.hub is not None:
-            return _pull_diffusion(store.hub, console)
+        if options.model in INSTALLED and store.hub is not None:
+            if options.command == "verify":
+                raise InvalidValueError(
+                    "Hugging Face's models have no checksums here. `models list` says what is there."
+                )
+            if options.source is not None:
+                raise InvalidValueError("--from: name the folder in MODEL_PATH, IP_ADAPTER_PATH or DIFFUSION_PATH.")
+            return _pull_from_hub(options.model, store.hub, console)
         if options.command == "pull":
             return _pull(options.model, options.source, store, console)
         return _verify(options.model, store, console)
@@ -94,29 +103,11 @@ def _pull(model: str, source: Path | None, store: ModelStore, console: Console) 
     return OK
 
 
-def _pull_generation(hub: HubModels, console: Console) -> int:
-    """What MODEL_PATH and IP_ADAPTER_PATH name; the Hub's library shows its own progress."""
-    for model in hub.pull():
+def _pull_from_hub(profile: str, hub: HubModels, console: Console) -> int:
+    """What the settings name; the Hub's library shows its own progress."""
+    for model in hub.fetch(profile):
         console.print(f"{model} is fetched.", markup=False, soft_wrap=True)
-    if reason := hub.missing():
-        console.print(reason, style="red", markup=False, soft_wrap=True)
-        return FAILED
-    console.print("The models of image generation are installed. Restart the service to use them.", soft_wrap=True)
-    return OK
-
-
-def _pull_diffusion(hub: HubModels, console: Console) -> int:
-    """What engine=diffusion draws pages with; the Hub's library shows its own progress."""
-    for model in hub.pull_identity():
-        console.print(f"{model} is fetched.", markup=False, soft_wrap=True)
-    if reason := hub.missing_identity():
-        console.print(reason, style="red", markup=False, soft_wrap=True)
-        return FAILED
-    console.print(
-        "The models of engine=diffusion are installed. InstantID also reads a face pack: "
-        "`python main.py models pull antelopev2`.",
-        soft_wrap=True,
-    )
+    console.print(INSTALLED[profile], markup=False, soft_wrap=True)
     return OK
 
 

@@ -14,7 +14,7 @@ from config import Settings, webhook_key
 from service.database import Database, DatabaseSetupError, open_database
 from service.errors import ServiceError
 from service.inference_pool import InferencePool
-from service.job_runs import Handler, JobResult, JobRun
+from service.job_runs import PASSING, Handler, JobResult, JobRun
 from service.jobs import Jobs
 from service.middleware import StartError
 from service.processing_log import ProcessingLog
@@ -71,6 +71,8 @@ def _timed(kind: str, handler: Handler, processing: ProcessingLog) -> Handler:
 
         try:
             result = handler(job)
+        except PASSING:
+            raise  # it is done again
         except ServiceError:
             note(failed=True, stages={})
             raise

@@ -52,7 +52,7 @@ READ_AHEAD_BYTES = 256 * 1024
 CONFLICTS = 3
 """Attempts to store what others store at the same moment."""
 
-ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
+ABSENT = frozenset({"NoSuchKey", "NoSuchUpload", "404", "NotFound"})
 EXISTS = frozenset({"PreconditionFailed", "412"})
 CONFLICT = frozenset({"ConditionalRequestConflict", "409"})
 FULL = frozenset(
@@ -148,7 +148,8 @@ class S3Objects:
         for page in self._pages("list_multipart_uploads", Prefix=prefix):
             for each in page.get("Uploads", ()):
                 if each["Initiated"] < too_old:
-                    self.call("abort_multipart_upload", Key=each["Key"], UploadId=each["UploadId"])
+                    with suppress(ClientError):  # another process was faster
+                        self.call("abort_multipart_upload", Key=each["Key"], UploadId=each["UploadId"])
                     removed += 1
         return removed
 

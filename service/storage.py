@@ -467,7 +467,7 @@ def _suffix(key: str) -> str:
 
 
 def _checked(user_id: str) -> str:
-    if not re.fullmatch(USER_ID_PATTERN, user_id):
+    if not re.fullmatch(USER_ID_PATTERN, user_id) or GENERATED_NAME.fullmatch(user_id):
         raise InvalidValueError("user_id: give 1 to 128 letters, digits and . _ - @ +, and no dot in front.")
     return user_id
 

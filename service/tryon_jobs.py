@@ -17,8 +17,7 @@ from pydantic import TypeAdapter
 
 from service.books import ZIP_DATE
 from service.errors import ImageModelError
-from service.illustrations import SUFFIXES
-from service.image_io import encode_image
+from service.image_io import SUFFIXES, encode_image
 from service.image_model import ImageModel, ImageModelAnswer
 from service.job_runs import JobResult, JobRun
 from service.negotiation import MEDIA_TYPES

