@@ -18,7 +18,7 @@ import httpx
 from config import load_settings
 
 PROJECT = Path(__file__).resolve().parent.parent
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0  # PyTorch alone takes a slow machine long
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,15 @@ import { h, s } from "./elements.js";
 
 /** The picture of a file or URL, once it is decoded; null where this browser can't show it. */
 export async function loaded(source, alt) {
-  const image = h("img", { alt });
-  image.src = typeof source === "string" ? source : URL.createObjectURL(source);
+  const own = typeof source === "string" ? null : URL.createObjectURL(source);
+  const image = h("img", { alt, src: own ?? source });
   try {
     await image.decode();
     return image;
   } catch {
     return null;
+  } finally {
+    if (own) URL.revokeObjectURL(own);
   }
 }
 

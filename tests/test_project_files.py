@@ -147,6 +147,13 @@ def test_stored_slot_is_the_drawn_face(name: str) -> None:
     assert np.abs(found.kps - kps).max() < 0.15 * eye_distance
 
 
+def test_the_image_build_gets_every_file_that_it_copies() -> None:
+    copied = re.findall(r"^COPY (\S+) ", read("Dockerfile"), re.MULTILINE)
+    kept = read(".dockerignore").splitlines()
+    assert [name for name in copied if name != "." and not name.startswith("--") and f"!{name}" not in kept] == []
+    assert "requirements.txt" in copied
+
+
 @pytest.mark.parametrize("folder", ["studio", "examples/pages", "examples/try-on"])
 def test_the_image_carries_the_studio_and_its_examples(folder: str) -> None:
     assert f"!{folder}" in read(".dockerignore").splitlines()

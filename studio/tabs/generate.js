@@ -105,6 +105,7 @@ class Generate {
     const words = h("p", { class: "note", role: "status", text: "Waiting for its turn. The first picture loads the model." });
     const began = performance.now();
     const pictures = [];
+    const grid = h("div", { class: "made" });
     this.#stage.scrollIntoView({ block: "nearest" });
     this.#go.disabled = true;
     this.#said.replaceChildren(h("section", { class: "card stack" }, bar, words, h("div", { class: "row" }, button("Cancel", () => this.#stop.abort()))));
@@ -114,7 +115,7 @@ class Generate {
       if (kind === "in_progress") {
         bar.value = data.progress;
         words.textContent = `Step ${data.step} of ${data.steps}`;
-      } else if (data.b64_json) this.#place(pictures, data, kind === "completed");
+      } else if (data.b64_json) this.#place(grid, pictures, data, kind === "completed");
     };
     try {
       await this.#studio.api.events("/v1/images/generations", { json: await this.#wish(), signal: this.#stop.signal }, on);
@@ -127,18 +128,14 @@ class Generate {
     }
   }
 
-  async #place(pictures, data, done) {
+  async #place(grid, pictures, data, done) {
     const blob = decoded(data.b64_json, data.output_format ?? "png");
     const step = done ? Infinity : data.partial_image_index;
     if (pictures[data.index]?.step > step) return;
     pictures[data.index] = { blob, step, seed: data.seed, size: data.size, model: data.model, blocked: data.blocked, warnings: data.warnings };
     const image = await loaded(blob, done ? `Picture ${data.index + 1}` : `Picture ${data.index + 1}, on its way`);
     if (!image || pictures[data.index].step > step) return;
-    let grid = this.#stage.querySelector(".made");
-    if (!grid || (!done && data.partial_image_index === 0 && data.index === 0)) {
-      grid = h("div", { class: "made" });
-      this.#stage.replaceChildren(grid);
-    }
+    if (!grid.isConnected) this.#stage.replaceChildren(grid);
     const frame = h("div", { class: `picture ${done ? "" : "busy"}`, "data-index": data.index }, image);
     const old = grid.querySelector(`[data-index="${data.index}"]`);
     if (old) old.replaceWith(frame);

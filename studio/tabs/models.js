@@ -18,6 +18,7 @@ export const models = {
 class Models {
   #studio;
   #engines = h("div", { class: "cards" });
+  #places = new Map(); // of downloads that are followed
   #models = h("div", { class: "cards" });
 
   constructor(panel, studio) {
@@ -51,9 +52,10 @@ class Models {
 
   #modelCard(model) {
     const [words, tone] = COMMERCIAL[model.commercial_use];
-    const place = h("div", { class: "stack" });
-    if (model.pull?.state === "downloading") this.#follow(model, place);
-    else if (!model.installed && model.pull_name) place.append(this.#offer(model, place));
+    const followed = this.#places.get(model.name);
+    const place = followed ?? h("div", { class: "stack" });
+    if (!followed && model.pull?.state === "downloading") this.#follow(model, place);
+    else if (!followed && !model.installed && model.pull_name) place.append(this.#offer(model, place));
     return h(
       "section",
       { class: "card model" },
@@ -81,6 +83,7 @@ class Models {
   async #follow(model, place) {
     const bar = h("progress", { max: 1, "aria-label": `Download of ${model.name}` });
     const words = h("p", { class: "note", role: "status", text: "Asking for it." });
+    this.#places.set(model.name, place);
     place.replaceChildren(bar, words);
     let last = null;
     try {
@@ -89,7 +92,7 @@ class Models {
         const total = pull.total ?? model.bytes;
         if (total) bar.value = pull.done / total;
         words.textContent = total ? `${megabytes(pull.done)} of ${megabytes(total)}` : "It is under way; its size isn't known.";
-      });
+      }).finally(() => this.#places.delete(model.name));
       if (last?.state === "failed") throw Object.assign(new Error(last.error), { code: "MODEL_DOWNLOAD" });
       this.#studio.announce(`${model.name} is installed.`);
       await this.#studio.refresh();

@@ -113,7 +113,9 @@ class Personalise {
       sample.templateId = template.template_id;
       return;
     }
-    const url = URL.createObjectURL(await this.#studio.api.blob(template.image_url, { accept: "image/png" }));
+    const image = await this.#studio.api.blob(template.image_url, { accept: "image/png" });
+    if (this.#pages.some((page) => page.templateId === template.template_id)) return; // the list and the upload both told of it
+    const url = URL.createObjectURL(image);
     this.#pages.push({ key: template.template_id, title: template.name ?? "A page", url, slots: template.slots, templateId: template.template_id, own: true, inBook: false });
   }
 
@@ -122,7 +124,7 @@ class Personalise {
     try {
       const template = await this.#studio.api.json("/upload-illustration-template", { form: [["file", file], ["name", titleOf(file.name).slice(0, 200)]] });
       await this.#addTemplate(template);
-      const page = this.#pages.at(-1);
+      const page = this.#pages.find((each) => each.templateId === template.template_id);
       this.#drawShelf();
       this.#choosePage(page);
     } catch (error) {
