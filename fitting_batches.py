@@ -118,12 +118,16 @@ class FittingPipeline(ABC):
         """The pictures, or None where memory runs out. The exception must be gone before memory can be freed."""
         import torch
 
+        vae = getattr(self.pipeline, "vae", None)
+        dtype = None if vae is None else vae.dtype
         try:
             return self.draw(samples, on_step)
         except torch.OutOfMemoryError:
             pass
         finally:  # an editor has no hooks of its own, and what was interrupted freed none
             self.pipeline.maybe_free_model_hooks()
+            if vae is not None:  # SDXL's works in fp32 for a moment: what was interrupted left it so
+                vae.to(dtype)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None

@@ -32,6 +32,7 @@ FIRST_GUESS_S = 5
 """Retry-After before any batch was timed."""
 CLOSE_S = 20
 """A step takes less than a second on a GPU; loading a large model can't be interrupted."""
+STOPPING = "The service is stopping. Try again shortly."
 
 
 class GenerationStoppedError(BaseException):
@@ -139,10 +140,12 @@ class Generator:
         """Have it made.
 
         Raises:
-            BusyError: `max_queue` requests wait already.
+            BusyError: `max_queue` requests wait already, or the generator was closed.
             ModelUnavailableError: the pipeline could not be loaded a moment ago.
         """
         with self._changed:
+            if self._closing:
+                raise BusyError(STOPPING, retry_after_s=FIRST_GUESS_S)
             if self._failure is not None:
                 failed_at, error = self._failure
                 if time.monotonic() - failed_at < RELOAD_AFTER_S:
@@ -167,7 +170,7 @@ class Generator:
             abandoned = [*self._waiting, *self._running]
             self._changed.notify_all()
         for ticket in abandoned:
-            _fail(ticket, BusyError("The service is stopping. Try again shortly.", retry_after_s=FIRST_GUESS_S))
+            _fail(ticket, BusyError(STOPPING, retry_after_s=FIRST_GUESS_S))
         if self._thread is not None:
             self._thread.join(CLOSE_S)
 

@@ -115,9 +115,12 @@ class BatchPipeline(FittingPipeline):
         if request.negative_prompt and ("negative_prompt" not in takes or "true_cfg_scale" in takes):
             raise InvalidValueError(f"negative_prompt: {self.name} takes none.")
         try:
-            make_scheduler(self._own_scheduler, request.scheduler)
+            scheduler = make_scheduler(self._own_scheduler, request.scheduler)
         except ValueError as error:
             raise InvalidValueError(f"scheduler: {request.scheduler} does not fit the image model: {error}.") from error
+        most = scheduler.config.get("original_inference_steps")  # what LCM was distilled from
+        if most and request.steps > most:
+            raise InvalidValueError(f"num_inference_steps: this scheduler takes at most {most}.")
         if request.task != "text":
             self._pipeline_for(request.task)
             if int(request.steps * request.strength) < 1:

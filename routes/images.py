@@ -59,8 +59,8 @@ PICTURE: dict[str, Any] = {"image/png": {}, "image/jpeg": {}, "image/webp": {}}
 NAME_PATTERN = r"^[a-z]{1,20}_[0-9a-f]{32}\.(png|jpg|webp)$"
 
 
-async def require_model(images: ImagesDep) -> ImageGeneration:
-    """Image generation, where its model is installed: before a body is looked at."""
+def require_model(images: ImagesDep) -> ImageGeneration:
+    """Image generation, where its model is installed: before a body is looked at. The first loads CONTENT_FILTER."""
     images.require()
     return images
 

@@ -246,8 +246,8 @@ class ImageGeneration:
         if MASK in pictures:
             with naming("mask"):
                 masked, alpha = self._decoded(pictures[MASK])
-                if alpha is None:
-                    raise InvalidValueError("it has no transparency. What is transparent in it is drawn anew.")
+                if alpha is None or alpha.min() == 255:
+                    raise InvalidValueError("nothing in it is transparent. What is transparent in it is drawn anew.")
                 if masked.shape != image.shape:
                     raise InvalidValueError("it must have the size of the image.")
         if alpha is None or alpha.min() == 255:

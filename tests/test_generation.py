@@ -256,6 +256,28 @@ def test_where_memory_is_short_a_batch_is_halved_and_the_size_remembered(plain: 
         assert set(seen) == {1}
 
 
+@pytest.mark.filterwarnings("ignore:.upcast_vae:FutureWarning")  # diffusers calls it itself
+def test_where_decoding_takes_too_much_memory_half_precision_is_kept(sdxl: Path) -> None:
+    """SDXL's VAE decodes in fp32: interrupted there, it must be given back in fp16."""
+    import torch
+
+    pipeline = BatchPipeline(load_pipeline(PipelineFiles(sdxl), replace(CPU, dtype="fp16")))
+    vae, seen = pipeline.pipeline.vae, []
+    decode = vae.decode
+
+    def refuse(latents: Any, **options: Any) -> Any:
+        seen.append((len(latents), vae.dtype))
+        if len(latents) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(latents, **options)
+
+    vae.decode = refuse
+    edit = replace(CAT, image_rgb=picture(1))
+    assert [len(made(pipeline, request)) for request in (replace(CAT, n=2), CAT, edit)] == [2, 1, 1]
+    assert seen == [(count, torch.float32) for count in (2, 1, 1, 1, 1)]
+    assert vae.dtype == torch.float16
+
+
 def is_offloaded(pipeline: BatchPipeline) -> bool:
     """Whether each network waits in main memory for its turn."""
     networks = [getattr(pipeline.pipeline, name) for name in ("text_encoder", "text_encoder_2", "unet", "vae")]
@@ -460,7 +482,7 @@ def test_a_model_that_cannot_be_loaded_fails_who_waits_and_is_not_tried_by_every
     generator.close()
 
 
-def test_closing_fails_what_waits(held: tuple[Held, Generator]) -> None:
+def test_closing_fails_what_waits_and_what_comes_later(held: tuple[Held, Generator]) -> None:
     pipeline, generator = held
     generator.submit(asked("running"))
     assert pipeline.begun.acquire(timeout=20)
@@ -469,3 +491,5 @@ def test_closing_fails_what_waits(held: tuple[Held, Generator]) -> None:
     generator.close()
     with pytest.raises(BusyError):
         waiting.future.result(20)
+    with pytest.raises(BusyError, match="stopping"):
+        generator.submit(asked("too late"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from asyncio import _get_running_loop
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from PIL import Image
 
 from main import create_app
 from service.auth import SERVICE_OWNER
+from service.image_generation import ImageGeneration
 from tests.conftest import encoded, settings_in
 from tests.servers import wait_for
 from tests.test_generation import picture
@@ -274,6 +276,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "n 100": ({"n": 100}, 422, "VALIDATION_ERROR"),
     "steps 0": ({"num_inference_steps": 0}, 422, "VALIDATION_ERROR"),
     "steps 10000": ({"num_inference_steps": 10_000}, 422, "VALIDATION_ERROR"),
+    "steps of lcm": ({"scheduler": "lcm", "num_inference_steps": 51}, 422, "INVALID_VALUE"),
     "seed": ({"seed": -1}, 422, "VALIDATION_ERROR"),
     "huge seed": ({"seed": 10**30}, 422, "VALIDATION_ERROR"),
     "unknown field": ({"promt": "x"}, 422, "VALIDATION_ERROR"),
@@ -337,6 +340,8 @@ def test_edits_that_cannot_be_made_are_refused(client: TestClient) -> None:
     assert refused({"image": photo, "mask": photo}) == (422, "INVALID_VALUE")
     small = png(np.zeros((8, 8, 4), np.uint8))
     assert refused({"image": photo, "mask": small}) == (422, "INVALID_VALUE")
+    opaque = png(np.dstack([picture(1), np.full((64, 64), 255, np.uint8)]))
+    assert refused({"image": photo, "mask": opaque}) == (422, "INVALID_VALUE")
     assert refused({"image": photo}, strength="0") == (422, "VALIDATION_ERROR")
     assert refused({"image": photo}, n="a") == (422, "VALIDATION_ERROR")
     assert refused({"image": photo}, strength="0.01", num_inference_steps="2") == (422, "INVALID_VALUE")
@@ -361,6 +366,17 @@ def test_one_more_than_may_wait_is_503_with_a_time(client: TestClient, monkeypat
     answer = client.post(GENERATIONS, json=FOX)
     assert (answer.status_code, answer.json()["code"]) == (503, "BUSY")
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_whether_the_model_is_there_is_not_asked_on_the_event_loop(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The content filter is loaded there by the first request."""
+    on_a_loop: list[bool] = []
+    monkeypatch.setattr(ImageGeneration, "require", lambda _: on_a_loop.append(_get_running_loop() is not None))
+    for url in (GENERATIONS, f"{GENERATIONS}/submit"):
+        client.post(url, json={})
+    assert on_a_loop == [False, False]
 
 
 def test_health_and_models_tell_of_the_model(client: TestClient) -> None:
