@@ -57,7 +57,7 @@ screenshots: $(VENV)/.dev ## Take the README's pictures of the Studio with Chrom
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-# Needs Node.js with npm, and Chromium; `make test` needs neither.
+# Node.js and npm are in .venv/bin; of the system it needs Chromium.
 .PHONY: nextjs
 nextjs nextjs-types: export PATH := $(abspath $(BIN)):$(PATH)
 nextjs: $(VENV)/.dev ## Check and build examples/nextjs, and visit it with a browser

@@ -24,7 +24,7 @@ QUALITY = 82
 
 
 def personalise(page: Page) -> None:
-    """The sample photo in the first page, half way through the slider."""
+    """The sample photo in the first page, with the slider over it."""
     page.get_by_role("button", name="Try it with the sample photo").click()
     page.locator(".stage[data-shown]").wait_for()
 

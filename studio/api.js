@@ -1,6 +1,6 @@
 // The only module that talks to the service: credentials, errors as sentences, events, and the list of requests.
 
-export class ApiError extends Error {
+class ApiError extends Error {
   constructor(message, { status = 0, code = null, requestId = null, retryAfter = null } = {}) {
     super(message);
     Object.assign(this, { status, code, requestId, retryAfter });
@@ -27,21 +27,19 @@ export class Api {
   async request(path, { method, form, json, accept, signal, headers, saveAs, stream = false } = {}) {
     const fields = form?.filter(([, value]) => value !== null && value !== undefined);
     const request = { method: method ?? (fields || json !== undefined ? "POST" : "GET"), path, form: fields, json, accept, stream, saveAs };
-    const entry = this.#log.add({ ...request, signedIn: this.#session.signedIn });
-    const began = performance.now();
+    const send = () => this.#send(request, headers, signal);
+    const signedIn = this.#session.signedIn || Boolean(headers?.Authorization);
     try {
-      let response = await this.#send(request, headers, signal);
-      if (response.status === 401 && (await this.#session.renew())) response = await this.#send(request, headers, signal);
-      entry.status = response.status;
+      const response = await this.#log.record({ ...request, signedIn }, async () => {
+        const first = await send();
+        return first.status === 401 && (await this.#session.renew()) ? send() : first;
+      });
       if (!response.ok) throw await failure(response);
       return response;
     } catch (error) {
       if (error instanceof ApiError && error.status === 401) this.#session.refused(error);
       if (error instanceof ApiError || error.name === "AbortError") throw error;
-      entry.status = 0;
       throw new ApiError(NO_ANSWER);
-    } finally {
-      entry.ms = performance.now() - began;
     }
   }
 

@@ -26,8 +26,8 @@ function announce(text) {
   requestAnimationFrame(() => (announcer.textContent = text));
 }
 
-const session = new Session();
 const log = new RequestLog(announce);
+const session = new Session(log);
 const api = new Api(session, log);
 const signIn = new SignIn({ api, session, announce });
 
@@ -35,6 +35,7 @@ const signIn = new SignIn({ api, session, announce });
 const studio = { api, session, announce, log, health: null, models: [], refresh };
 const built = new Map();
 let locked = false;
+let failure = null; // of the start
 
 async function refresh() {
   studio.health = await api.json("/health");
@@ -91,7 +92,8 @@ function show(tab) {
   }
   history.replaceState(null, "", `#${tab.id}`);
   document.title = `${tab.title} · Studio`;
-  if (studio.health) fill(tab); // until then it isn't known what the tab can do
+  if (failure) tellFailure(tab);
+  else if (studio.health) fill(tab); // until then it isn't known what the tab can do
 }
 
 /** The panel's content: the tab's own, or what it lacks. A tab is built when it is first seen. */
@@ -115,6 +117,10 @@ function fill(tab) {
     place.mounted = tab.mount(content, { ...studio, get health() { return studio.health; }, get models() { return studio.models; }, requests: () => log.show(tab.paths) }) ?? {};
     place.mounted.shown?.();
   }
+}
+
+function tellFailure(tab) {
+  built.get(tab).panel.replaceChildren(h("h2", { text: "The service" }), h("div", { class: "bench" }, alertOf(failure)), button("Try again", start));
 }
 
 function notAvailable({ what, reason }) {
@@ -141,11 +147,11 @@ async function start() {
     await refresh();
     const { version, message } = studio.health;
     document.getElementById("colophon").replaceChildren(`${message} · ${version} · `, h("a", { href: "/docs", text: "API documentation" }));
-    show(current());
+    failure = null;
   } catch (error) {
-    const { panel } = built.get(current());
-    panel.replaceChildren(h("h2", { text: "The service" }), h("div", { class: "bench" }, alertOf(error)), button("Try again", start));
+    failure = error;
   }
+  show(current());
 }
 
 buildShell();

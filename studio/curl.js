@@ -31,7 +31,7 @@ export class FileUrl {
 }
 
 /** Secrets stay out: the token is a shell variable, a password three dots. */
-export function curlOf({ method, path, form, json, accept, stream, signedIn, saveAs }) {
+function curlOf({ method, path, form, json, accept, stream, signedIn, saveAs }) {
   const parts = [`curl ${quoted(location.origin + path)}`];
   const posts = form || json !== undefined;
   if (method !== (posts ? "POST" : "GET")) parts.push(`-X ${method}`);
@@ -39,8 +39,8 @@ export function curlOf({ method, path, form, json, accept, stream, signedIn, sav
   if (signedIn) parts.push('-H "Authorization: Bearer $TOKEN"');
   if (accept) parts.push(`-H ${quoted(`Accept: ${accept}`)}`);
   for (const [name, value] of form ?? []) {
-    if (value instanceof Blob) parts.push(`-F ${quoted(`${name}=@${value.name ?? "picture.png"}`)}`);
-    else if (/^[@<]|;/.test(String(value))) parts.push(`--form-string ${quoted(`${name}=${value}`)}`);
+    if (value instanceof Blob) parts.push(`-F ${quoted(`${name}=@${fileName(value.name ?? "picture.png")}`)}`);
+    else if (/^[\s@<"(]|;/.test(String(value))) parts.push(`--form-string ${quoted(`${name}=${value}`)}`);
     else parts.push(`-F ${quoted(`${name}=${value}`)}`);
   }
   if (json !== undefined) {
@@ -65,6 +65,11 @@ function bodyOf(json) {
   return `-d @- <<JSON\n${text}\nJSON`;
 }
 
+/** As curl reads it after the @, where commas and semicolons part. */
+function fileName(name) {
+  return /^[\w.-]+$/.test(name) ? name : `"${name.replaceAll(/["\\]/g, "\\$&")}"`;
+}
+
 function quoted(text) {
   return /^[\w./:@=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
@@ -80,8 +85,24 @@ export class RequestLog {
     document.body.append(this.#dialog);
   }
 
-  /** Remember a request; what is asked again and again is one entry. */
-  add(request) {
+  /** Remember a request, and how it ends; gives back the Response of `send()`. */
+  async record(request, send) {
+    const entry = this.#add(request);
+    const began = performance.now();
+    try {
+      const response = await send();
+      entry.status = response.status;
+      return response;
+    } catch (error) {
+      if (error.name !== "AbortError") entry.status = 0;
+      throw error;
+    } finally {
+      entry.ms = performance.now() - began;
+    }
+  }
+
+  /** What is asked again and again is one entry. */
+  #add(request) {
     const curl = curlOf(request);
     const known = this.#entries.findIndex((entry) => entry.curl === curl && entry.status !== null);
     const [again] = known < 0 ? [] : this.#entries.splice(known, 1);

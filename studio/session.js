@@ -9,9 +9,15 @@ const NAME = "studio.username";
 const EARLY_MS = 30_000;
 
 export class Session extends EventTarget {
+  #log;
   #access = null;
   #expires = 0;
   #renewing = null;
+
+  constructor(log) {
+    super();
+    this.#log = log;
+  }
 
   get apiKey() {
     return sessionStorage.getItem(KEY);
@@ -51,7 +57,7 @@ export class Session extends EventTarget {
     const refresh = sessionStorage.getItem(REFRESH);
     this.#forget();
     this.#changed();
-    if (refresh) await post("/api/v1/auth/logout", { refresh_token: refresh }).catch(() => {});
+    if (refresh) await this.#post("/api/v1/auth/logout", { refresh_token: refresh }).catch(() => {});
   }
 
   /** New tokens for the refresh token; false where there is none, or it is no longer taken. */
@@ -63,7 +69,7 @@ export class Session extends EventTarget {
   async #renew() {
     const refresh = sessionStorage.getItem(REFRESH);
     if (!refresh) return false;
-    const response = await post("/api/v1/auth/refresh", { refresh_token: refresh });
+    const response = await this.#post("/api/v1/auth/refresh", { refresh_token: refresh });
     if (response.ok) this.#take(await response.json());
     else if (response.status === 401) this.#forget();
     return response.ok;
@@ -90,10 +96,10 @@ export class Session extends EventTarget {
   #changed() {
     this.dispatchEvent(new Event("change"));
   }
-}
 
-function post(path, body) {
-  return fetch(path, {
-    method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" }, credentials: "omit", cache: "no-store",
-  });
+  #post(path, json) {
+    return this.#log.record({ method: "POST", path, json }, () =>
+      fetch(path, { method: "POST", body: JSON.stringify(json), headers: { "Content-Type": "application/json" }, credentials: "omit", cache: "no-store" }),
+    );
+  }
 }

@@ -233,6 +233,20 @@ def test_tabs_are_moved_through_with_the_keyboard(visit: Visit) -> None:
     expect(page.locator("[role=tab][tabindex='0']")).to_have_count(1)
 
 
+def test_every_tab_says_that_the_service_does_not_answer_until_it_does(visit: Visit) -> None:
+    visit.refusals_expected = True
+    visit.page.route("**/health", lambda route: route.abort())
+    page = visit.open()
+    page.get_by_role("tab", name="Contours").click()
+    place = panel(page, "Contours")
+    expect(place.get_by_role("alert")).to_contain_text("The service does not answer")
+    visit.page.unroute("**/health")
+    place.get_by_role("button", name="Try again").click()
+    expect(place.get_by_text("Drop a photo of a face")).to_be_visible()
+    page.get_by_role("tab", name="Personalise").click()
+    expect(page.get_by_text("Your page appears here")).to_be_visible()
+
+
 def test_the_theme_is_the_systems_until_it_is_chosen(browser: Browser, url: str) -> None:
     context = browser.new_context(color_scheme="dark")
     visit = Visit(context.new_page(), url)
@@ -264,6 +278,11 @@ def test_a_key_is_asked_for_and_a_wrong_one_is_told_so(visit: Visit) -> None:
     key.fill(KEY)
     key.press("Enter")
     expect(page.get_by_text("Your page appears here")).to_be_visible()
+    page.get_by_role("button", name="Requests, as curl").click()
+    asked = page.locator("pre.curl").filter(has_text="/models")
+    expect(asked.first).to_be_visible()
+    expect(asked.filter(has_not_text="Bearer $TOKEN")).to_have_count(0)
+    page.get_by_role("button", name="Close").click()
     page.reload()
     expect(page.get_by_text("Your page appears here")).to_be_visible()
     page.get_by_role("button", name="Key in use").click()
@@ -285,7 +304,18 @@ def test_an_account_stays_signed_in_by_its_refresh_token(visit: Visit) -> None:
     page.reload()
     expect(page.get_by_role("button", name="reader@example.com")).to_be_visible()
     expect(page.get_by_text("Your page appears here")).to_be_visible()
-    assert page.evaluate("sessionStorage.getItem('studio.refresh-token')") != before  # each works once
+    now = page.evaluate("sessionStorage.getItem('studio.refresh-token')")
+    assert now != before  # each works once
+    page.get_by_role("button", name="Requests, as curl").click()
+    expect(page.locator("pre.curl").filter(has_text="/auth/refresh")).to_contain_text('"refresh_token":"..."')
+    assert before not in page.content()
+    assert now not in page.content()
+    page.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="reader@example.com").click()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Requests, as curl").click()
+    logout = page.locator(".request").filter(has_text="/auth/logout")
+    expect(logout).to_contain_text('"refresh_token":"..."')
 
 
 # --- Personalise --------------------------------------------------------------------------------------------------
@@ -355,6 +385,22 @@ def test_a_page_of_ones_own_is_kept_its_slot_clicked_and_it_can_be_removed(
     drawn(page)
     page.get_by_role("button", name="Remove My own page").click()
     expect(page.get_by_role("button", name="My own page", exact=True)).to_have_count(0)
+
+
+def test_of_two_pages_of_one_title_the_chosen_one_is_marked(visit: Visit, tmp_path: Path) -> None:
+    page = visit.open()
+    twins = page.get_by_role("button", name="Twin", exact=True)
+    for count, name in enumerate(("kite_hill.png", "snowy_night.png"), start=1):
+        twin = tmp_path / name / "twin.png"
+        twin.parent.mkdir()
+        twin.write_bytes((PAGES / name).read_bytes())
+        choose(page, "Drop a page of your own", twin)
+        expect(twins).to_have_count(count)
+    expect(twins.last).to_have_attribute("aria-pressed", "true")
+    expect(twins.first).to_have_attribute("aria-pressed", "false")
+    for left in (1, 0):
+        page.get_by_role("button", name="Remove Twin").first.click()
+        expect(twins).to_have_count(left)
 
 
 def test_a_place_is_given_with_the_keyboard_where_no_face_is_found(
@@ -457,6 +503,22 @@ def test_two_photos_are_compared_or_it_is_said_what_is_missing(visit: Visit, por
     expect(place.get_by_text("Not taken for the same person")).to_be_visible()
 
 
+def test_a_curl_line_takes_a_file_of_any_name(visit: Visit, portrait: Path, tmp_path: Path) -> None:
+    odd = tmp_path / 'it\'s a;b, "c" \\d.jpg'
+    odd.write_bytes(portrait.read_bytes())
+    page = visit.open("faces")
+    choose(panel(page, "Faces"), "Drop a photo with faces", odd)
+    expect(page.get_by_role("button", name="Face 1 of 1")).to_be_visible()
+    page.get_by_role("button", name="Requests, as curl").click()
+    curl = page.locator("pre.curl").filter(has_text="-F").first.inner_text()
+    if shutil.which("curl") is None:
+        missing("curl", "curl")
+    environment = {**os.environ, "TOKEN": KEY, "NO_PROXY": "*"}
+    shell = ["bash", "-c", curl]
+    answer = subprocess.run(shell, check=True, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert len(json.loads(answer.stdout)["faces"]) == 1
+
+
 # --- Contours -----------------------------------------------------------------------------------------------------
 
 
@@ -532,6 +594,20 @@ def test_a_shirt_is_tried_on_stage_by_stage_and_kept_in_the_history(visit: Visit
     page.reload()
     place.get_by_role("button", name=re.compile("^Try-on of")).first.click()
     expect(place.get_by_role("img", name="With the garment")).to_be_visible()
+
+
+def test_a_past_try_on_whose_picture_is_lost_leaves_the_others(visit: Visit) -> None:
+    visit.refusals_expected = True
+    job = {
+        "job_id": "1",
+        "created_at": "2026-01-01T00:00:00Z",
+        "status": "completed",
+        "result": {"quality": {"score": 0.9}},
+    }
+    jobs = [{**job, "result_url": "/studio/no-such-picture"}, {**job, "result_url": None, "status": "failed"}]
+    visit.page.route("**/api/v1/jobs?*", lambda route: route.fulfill(json={"jobs": jobs}))
+    page = visit.open("try-on")
+    expect(panel(page, "Try-on").get_by_role("button", name=re.compile("^Try-on of"))).to_have_count(2)
 
 
 def test_a_person_who_cannot_be_dressed_is_told_why(visit: Visit, tmp_path: Path) -> None:

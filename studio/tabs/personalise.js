@@ -202,7 +202,7 @@ class Personalise {
     if (page !== this.#page) this.#result = null;
     this.#page = page;
     this.#slot = null;
-    for (const pick of this.#shelf.querySelectorAll(".shelf-pick")) pick.setAttribute("aria-pressed", String(pick.textContent === page.title));
+    for (const [index, pick] of this.#shelf.querySelectorAll(".shelf-pick").entries()) pick.setAttribute("aria-pressed", String(this.#pages[index] === page));
     if (page.slots.length) {
       this.#showPage();
       this.#drawing.soon();

@@ -200,7 +200,7 @@ class TryOn {
   async #past(job) {
     const time = new Date(job.created_at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
     const label = job.status === "completed" ? `${time} · ${job.result.quality.score.toFixed(2)}` : `${time} · ${job.status}`;
-    const image = job.result_url ? await this.#thumbnail(job) : null;
+    const image = job.result_url ? await this.#thumbnail(job).catch(() => null) : null;
     const open = async () => {
       try {
         await this.#show(job.job_id);

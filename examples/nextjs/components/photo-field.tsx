@@ -5,12 +5,10 @@ import { useEffect, useId, useState, type ReactNode } from "react";
 const TYPES = "image/jpeg,image/png,image/webp,image/avif,image/heic,.heic";
 
 /** Chooses a picture file, and shows it. */
-export function PhotoField({ name, label, hint, required = true, onChosen }: {
+export function PhotoField({ name, label, hint }: {
   name: string;
   label: string;
   hint?: ReactNode;
-  required?: boolean;
-  onChosen?: () => void;
 }) {
   const id = useId();
   const [file, setFile] = useState<File | null>(null);
@@ -23,12 +21,9 @@ export function PhotoField({ name, label, hint, required = true, onChosen }: {
         type="file"
         name={name}
         accept={TYPES}
-        required={required}
+        required
         aria-describedby={hint ? `${id}-hint` : undefined}
-        onChange={(event) => {
-          setFile(event.target.files?.[0] ?? null);
-          if (event.target.files?.length) onChosen?.();
-        }}
+        onChange={(event) => setFile(event.target.files?.[0] ?? null)}
       />
       {hint && <p className="hint" id={`${id}-hint`}>{hint}</p>}
       {preview && <Preview key={preview} src={preview} />}
