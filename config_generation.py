@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AnyHttpUrl, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode
 
+from diffusion_models import Dtype, Offload, SchedulerName
+
 LORA_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 """Of a LoRA: it becomes the name of a file."""
 FOLDERS = r"^([A-Za-z0-9_-][A-Za-z0-9._-]*/)+$"
@@ -65,19 +67,19 @@ class GenerationSettings(BaseSettings):
     generation_guidance: float = Field(
         5.0, ge=0, le=30, allow_inf_nan=False, description="Guidance scale where a request names none."
     )
-    generation_scheduler: Literal[
-        "default", "dpmpp_2m", "dpmpp_2m_karras", "euler", "euler_ancestral", "unipc", "ddim", "lcm", "few_step"
-    ] = Field("default", description="Scheduler where a request names none; default is the model's own.")
+    generation_scheduler: SchedulerName = Field(
+        "default", description="Scheduler where a request names none; default is the model's own."
+    )
     generation_batch: int = Field(
         4, ge=1, le=32, description="Pictures that waiting requests are joined up to; one request's stay together."
     )
     generation_queue: int = Field(
         16, ge=1, le=1000, description="Requests that may wait for the image model; one more is answered 503 BUSY."
     )
-    generation_dtype: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+    generation_dtype: Dtype = Field(
         "auto", description="Precision; auto is bf16 (or fp16) on a GPU and fp32 on the CPU."
     )
-    generation_offload: Literal["none", "model"] = Field(
+    generation_offload: Offload = Field(
         "none", description="model keeps networks in main memory until they run: less GPU memory, slower."
     )
     generation_compile: bool = Field(

@@ -145,7 +145,7 @@ def _telling_what_is_damaged(path: Path) -> Iterator[None]:
         logger.warning("The diffusion model in %s can't be loaded.", path, exc_info=True)
         raise ModelUnavailableError(
             "The image model's files are damaged, incomplete or of a kind that can't be used; the service's log says "
-            "more. Get them again with `python main.py models pull generation`."
+            "more. Remove its folder and get it again, as GET /models says."
         ) from error
 
 

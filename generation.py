@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures import CancelledError, Future, InvalidStateError, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -79,6 +79,15 @@ class Ticket:
             for sample, image in preview():
                 if sample.request is self.request:
                     self.watcher.on_partial(time, sample.index, image)
+
+    def images(self, timeout_s: float) -> Images | None:
+        """The pictures; None where they are not there within so many seconds.
+
+        Raises:
+            ServiceError: what it failed with.
+        """
+        wait([self.future], timeout_s)
+        return self.future.result() if self.future.done() else None
 
     def cancel(self) -> None:
         """Give it up: it leaves the queue, and a batch that nobody wants any more stops at its next step."""
@@ -273,6 +282,6 @@ def _fail(ticket: Ticket, error: Exception) -> None:
 
 def _cannot_load() -> ModelUnavailableError:
     return ModelUnavailableError(
-        "The image model can't be loaded; the service's log says why. Get it again with "
-        "`python main.py models pull generation`."
+        "The image model can't be loaded; the service's log says why. If its files are damaged, remove its folder and "
+        "get it again, as GET /models says."
     )

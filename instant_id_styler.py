@@ -162,18 +162,12 @@ class InstantIdStyler:
 
         ticket = self.worker.submit(request, Watcher(on_step))
         try:
-            while True:
-                try:
-                    images = ticket.future.result(POLL_S)
-                except TimeoutError:
-                    if ticket.future.done():
-                        raise
-                    progress(done[0])
-                else:
-                    return [image for image in images if image is not None]
+            while (images := ticket.images(POLL_S)) is None:
+                progress(done[0])
         except BaseException:
             ticket.cancel()
             raise
+        return [image for image in images if image is not None]
 
 
 def face_vector(faces: FaceDetector, identity: Identity) -> FloatArray:

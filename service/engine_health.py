@@ -55,16 +55,15 @@ def _expression_model(state: State) -> EngineHealth:
 def _image_generation(state: State) -> EngineHealth:
     """Ready before the model is loaded: the first request loads it."""
     pipeline, (standing, reason) = state.images.generator.pipeline, state.images.generator.state
+    model = state.images.models.model_name
     if pipeline is not None:
-        return EngineHealth(
-            "ready", f"{pipeline.name} {state.images.model_name}", f"{pipeline.device} {pipeline.dtype}"
-        )
+        return EngineHealth("ready", f"{pipeline.name} {model}", f"{pipeline.device} {pipeline.dtype}")
     missing = state.images.models.missing()
     if missing is not None:
         return EngineHealth("missing", None, None, missing)
     if standing == "failing":
-        return EngineHealth("failing", state.images.model_name, None, reason)
-    return EngineHealth("ready", state.images.model_name, None, f"The model is {standing}: the first request loads it.")
+        return EngineHealth("failing", model, None, reason)
+    return EngineHealth("ready", model, None, f"The model is {standing}: the first request loads it.")
 
 
 def _page_diffusion(state: State) -> EngineHealth:

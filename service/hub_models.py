@@ -45,6 +45,12 @@ class HubModels:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
+    @property
+    def model_name(self) -> str:
+        """The image model as the settings name it, without a path of this machine."""
+        file = self._settings.model_file
+        return _name(self._settings.model_path) if file is None else file.stem
+
     def files(self) -> PipelineFiles:
         """The pipeline's files.
 
@@ -216,6 +222,10 @@ def _is_hub_id(model: str) -> bool:
     return HUB_ID.fullmatch(model) is not None and not Path(model).expanduser().is_dir()
 
 
+def _name(model: str) -> str:
+    return model if _is_hub_id(model) else Path(model).name
+
+
 def _how_to_get(setting: str, model: str, command: str = PULL) -> str:
     if _is_hub_id(model):
         return f"The model {model} ({setting}) isn't installed. Get it with `{command}`."
@@ -227,7 +237,7 @@ def _status(model: str, file: str, kind: str, about: str) -> ModelStatus:
     licence, use = LICENCES.get(model, ("not known here: read the model's card", "unclear"))
     is_hub_id = _is_hub_id(model)
     return ModelStatus(
-        name=model if is_hub_id else Path(model).name,
+        name=_name(model),
         kind=kind,
         about=about,
         installed=folder is not None,

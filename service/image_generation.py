@@ -156,7 +156,7 @@ class ImageGeneration:
             created=int(time.time()),
             images=made,
             prompt=request.prompt,
-            model=self.model_name,
+            model=self.models.model_name,
             size=(request.width, request.height),
             blocked=len(images) - len(shown),
             warnings=warnings,
@@ -166,18 +166,6 @@ class ImageGeneration:
         """The picture as a file; a PNG says how it was made, unless IMAGE_METADATA forbids it."""
         texts = self._texts(wish, request, seed) if self.settings.image_metadata else {}
         return encode_image(image, format=wish.output_format, texts=texts)
-
-    @property
-    def model_name(self) -> str:
-        """The model as the settings name it, without a path of this machine."""
-        file = self.settings.model_file
-        if file is not None:
-            return file.stem
-        return self.settings.model_path if not _is_path(self.settings.model_path) else self._folder_name
-
-    @property
-    def _folder_name(self) -> str:
-        return self.settings.model_path.rstrip("/").rpartition("/")[2]
 
     def _load(self) -> BatchPipeline:
         pipeline = load_pipeline(self.models.files(), self.models.options())
@@ -284,7 +272,7 @@ class ImageGeneration:
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt,
             "seed": str(seed),
-            "model": self.model_name,
+            "model": self.models.model_name,
             "settings": json.dumps(details),
             "versions": json.dumps(libraries),
             "Software": f"{NAME} {VERSION}",
@@ -302,10 +290,6 @@ def kind_of(wish: Wish) -> str:
 def full_prompt(wish: Wish) -> str:
     """The prompt with the style after it."""
     return f"{wish.prompt}, {wish.style_prompt}" if wish.style_prompt else wish.prompt
-
-
-def _is_path(model: str) -> bool:
-    return model.startswith(("/", ".", "~")) or model.count("/") != 1
 
 
 def _cover(image: RGBImage, width: int, height: int) -> RGBImage:

@@ -99,10 +99,8 @@ def _awaited(run: JobRun, generation: ImageGeneration, request: ImageRequest) ->
             run.progress("generating" if share else "waiting for the image model", share)
             try:
                 ticket = ticket or generation.generator.submit(request, Watcher(on_step))
-                return ticket.future.result(LOOK_S), ticket.warnings
-            except TimeoutError:
-                if ticket is not None and ticket.future.done():
-                    raise
+                if (images := ticket.images(LOOK_S)) is not None:
+                    return images, ticket.warnings
             except BusyError:
                 if ticket is not None:  # not the queue: memory, or the process stops
                     run.progress("generating", share)

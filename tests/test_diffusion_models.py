@@ -57,7 +57,7 @@ def test_files_that_cannot_be_used_are_a_model_unavailable(sdxl: Path, tmp_path:
         weights.write_bytes(weights.read_bytes()[:1000])
     else:
         (folder / "model_index.json").unlink()
-    with pytest.raises(ModelUnavailableError, match="models pull generation"):
+    with pytest.raises(ModelUnavailableError, match="Remove its folder and get it again"):
         load_pipeline(PipelineFiles(folder), CPU)
 
 

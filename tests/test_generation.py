@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,12 @@ import pytest
 
 from diffusion_models import IPAdapterFiles, PipelineFiles, PipelineOptions, load_pipeline
 from fitting_batches import Images, OnStep
-from generation import Generator, Watcher
+from generation import Generator, Ticket, Watcher
 from generation_batch import BatchPipeline, ImageRequest
+from instant_id_styler import InstantIdStyler, StylerOptions, no_progress
 from lora_adapters import Lora
 from service.errors import BusyError, InvalidValueError, ModelUnavailableError, NotFoundError
+from service.image_jobs import _awaited
 from utils import RGBImage
 
 CAT = ImageRequest("a cat in a hat", 64, 64, steps=3, seed=7)
@@ -448,6 +452,25 @@ def test_a_real_batch_stops_at_the_next_step_when_it_is_given_up(plain: BatchPip
     assert len(generator.submit(CAT).future.result(60)) == 1
     assert steps == [1]
     generator.close()
+
+
+class Late(Future[Images]):
+    """Its pictures come just when the wait for them is over."""
+
+    def done(self) -> bool:
+        if not super().done():
+            self.set_result([picture(1)])
+        return super().done()
+
+
+def test_pictures_that_come_when_the_wait_is_over_are_taken() -> None:
+    worker: Any = SimpleNamespace(submit=lambda *_: Ticket(CAT, Watcher(), Late()))
+    [redrawn] = InstantIdStyler(worker, StylerOptions(), faces=pytest.fail)._made(CAT, no_progress)  # type: ignore[arg-type]
+    run: Any = SimpleNamespace(progress=lambda *_: None)
+    generation: Any = SimpleNamespace(generator=worker)
+    images, warnings = _awaited(run, generation, CAT)
+    assert difference(redrawn, picture(1)) == 0
+    assert (len(images), warnings) == (1, [])
 
 
 def test_pictures_can_be_seen_on_the_way(plain: BatchPipeline) -> None:

@@ -56,6 +56,17 @@ def test_the_cache_is_looked_for_where_the_hubs_library_looks(cache: Path, sdxl:
     assert Path(told).parent == folder == find_folder(HUB_ID, "model_index.json")
 
 
+def test_a_model_has_one_name(tmp_path: Path, cache: Path, sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "tiny").symlink_to(sdxl)
+    fetched(cache, sdxl)
+    monkeypatch.chdir(tmp_path)
+    for path, name in {HUB_ID: HUB_ID, "models/tiny": "tiny", "./models/tiny/": "tiny"}.items():
+        models = HubModels(settings_in(tmp_path, model_path=path))
+        assert (models.model_name, models.status()[0].name) == (name, name)
+    assert HubModels(settings_in(tmp_path, model_file="a/b.safetensors")).model_name == "b"
+
+
 def test_each_missing_part_is_named(tmp_path: Path, cache: Path, sdxl: Path) -> None:  # noqa: ARG001
     def missing(**changes: object) -> str | None:
         return HubModels(settings_in(tmp_path, **changes)).missing()
