@@ -35,7 +35,7 @@ def bernstein(t: NDArray[np.float64]) -> NDArray[np.float64]:
 
 MESH_SIZES = (468, 478)
 LEAST_FACE_PX = 8.0
-"""Shorter side of the points' box: below, the regions are smaller than the pixels."""
+"""Longer side of the points' box: below, the regions are smaller than the pixels."""
 _NORMALISED_REACH = 1.5  # a mesh in fractions of the picture stays within -0.5 to 1.5; no face in pixels is that small
 _MOST_MISFIT = 0.1  # rms over the face's size; real meshes with any expression stay below 0.05, random points above 0.2
 _LEAST_WIDTH = 0.15  # narrowest over widest spread: a profile has 0.4

@@ -17,16 +17,14 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 
 from contour_curves import Curve, fit_curves, flatten, signed_areas
-from contour_drawing import Border, Drawing, draw
+from contour_drawing import Border, Drawing, Flags, draw
 from contour_geometry import Points, Similarity, apply, consecutive
 from contour_tracing import shared_borders
 from face_parsing_map import FACE_PARTS, Part, PartMap
 
 Source: TypeAlias = Literal["map", "landmarks", "both"]
-Flags: TypeAlias = NDArray[np.bool_]
 """(cells,) bool."""
 
 REGIONS: Mapping[str, str] = MappingProxyType({

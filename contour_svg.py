@@ -85,10 +85,12 @@ def facial_contours(
     _check_options(options)
     width, height = photo_size
     points, pose = check_mesh(np.asarray(points, np.float64), width, height)
+    shapes, zones = mesh_areas(points)
+    if shapes["face"].area < 1:
+        raise InvalidValueError("landmarks: the face has no area. Send the mesh as found.")
     alignment = align(points, width, height, autorotate=options.autorotate, crop=options.size if options.crop else None)
     canvas = np.array([[0, 0], [alignment.width, 0], [alignment.width, alignment.height], [0, alignment.height]])
     clip = shapely.clip_by_rect(shapely.Polygon(apply(alignment.inverse, canvas)), 0, 0, width, height)
-    shapes, zones = mesh_areas(points)
     if clip.intersection(shapes["face"]).area < 0.5 * shapes["face"].area:
         raise InvalidValueError("landmarks: most of the face lies outside the photo.")
     part_map = None

@@ -272,7 +272,7 @@ def load_face_detector(
         model: a profile's name (a folder in `models_dir`) or the path of a pack folder.
         det_threshold: least detection confidence, 0..1.
         device: "cuda" must really run on CUDA; "auto" takes it where it runs.
-        threads: CPU cores that all of the detector's onnxruntime sessions together may use.
+        threads: CPU cores of this process; see `RunPolicy` for how runs share them.
         match_threshold: least cosine of one person; None takes the one that is known for the recogniser's weights.
 
     Raises:

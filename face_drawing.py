@@ -148,9 +148,10 @@ class FaceDrawing:
             self._photo = np.ascontiguousarray(identity.photo_rgb[:, ::-1])
             self._mesh = geometry.mirror_mesh(identity.mesh, width)
         with watch.stage("skin_tone"):
-            toned = with_skin_tone(self._photo, self._mesh, identity.exposure, page_rgb, page_mesh, person=person)
-            untouched = page_rgb, np.zeros(page_rgb.shape[:2], np.uint8)
-            self._page, self._changed = toned if options.keep_skin_tone and toned else untouched
+            toned = None
+            if options.keep_skin_tone:
+                toned = with_skin_tone(self._photo, self._mesh, identity.exposure, page_rgb, page_mesh, person=person)
+            self._page, self._changed = toned or (page_rgb, np.zeros(page_rgb.shape[:2], np.uint8))
         self._measured = self._page
         self._hands = partial(hands, page_rgb, page_mesh)
         self.outline = geometry.blend_shapes(self._mesh, page_mesh, options.likeness)

@@ -107,7 +107,7 @@ class InsightFaceDetector(SearchingDetector):
             files: its models, as `face_models.pack_models` tells them apart.
             det_threshold: least detection confidence, 0..1.
             device: "cuda" must really run; "auto" takes it where it does.
-            threads: CPU cores that all sessions together may use.
+            threads: CPU cores of this process; see `RunPolicy` for how runs share them.
             match_threshold: see `load_face_detector`.
 
         Raises:
@@ -233,7 +233,7 @@ def _missing(model: str, files: Mapping[Role, Path]) -> dict[str, str]:
 
 
 def _run(model: Any, crops_rgb: Sequence[AnyArray], *, batch: int = 1) -> FloatArray:
-    """One row for each crop, in runs of one of two shapes: `batch` crops, the last ones repeated to fill it, or 1.
+    """One row for each crop: several in runs of `batch`'s multiple, the last ones repeated to fill it; one as it is.
 
     A graph whose batch was fixed at its export gets one crop a run.
     """

@@ -131,6 +131,8 @@ class Personalizer:
             )
         if not 0 <= slot_index < len(slots):
             raise InvalidValueError(f"slot {slot_index} does not exist: the page has {len(slots)}, counted from 0.")
+        if engine == "diffusion" and self._diffusion is None:
+            raise ModelUnavailableError("No diffusion styler is set up.")
         watch, slot = Stopwatch(), slots[slot_index]
         page_mesh = face_slots.slot_mesh(slot)
         drawing = FaceDrawing(
@@ -144,9 +146,7 @@ class Personalizer:
             watch=watch,
         )
         drawn, diffusion = drawing.draw(), None
-        if engine == "diffusion":
-            if self._diffusion is None:
-                raise ModelUnavailableError("No diffusion styler is set up.")
+        if engine == "diffusion" and self._diffusion is not None:
             with watch.stage("diffusion"):
                 drawn, diffusion = self._diffusion.redraw(identity, drawing, drawn, options, progress)
         with watch.stage("quality"):

@@ -13,7 +13,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from body_pose import BodyPose, Joint
+from body_pose import BodyPose, Joint, surest_pose
 from face_landmarks import FaceBox, FaceMesh
 from person_parts import silhouette
 from service.errors import NoPersonError, SegmentationFailedError, SeveralPeopleError
@@ -126,7 +126,12 @@ class FinalPicture:
 
     def _look(self, image_rgb: RGBImage) -> _Seen:
         small = _small(image_rgb)
-        pose, mask = silhouette(small, self._engines.poses.find(small), self._engines.person_mask)
+        pose, mask = silhouette(
+            small,
+            surest_pose(self._engines.poses, small),
+            self._engines.person_mask,
+            fine=self._engines.fine_person_mask,
+        )
         faces = [face for face in self._faces.detect(small) if face.mesh is not None]
         return _Seen(small, pose, mask, faces[0] if faces else None)
 

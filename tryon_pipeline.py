@@ -26,6 +26,7 @@ from service.errors import (
     CancelledError,
     GarmentSegmentationError,
     PersonTooSmallError,
+    PoseFailedError,
     WarpFailedError,
     WornGarmentError,
 )
@@ -35,6 +36,7 @@ from utils import AnyArray, FloatArray, GrayImage, RGBImage, Window, as_float, a
 
 Stage: TypeAlias = Literal["load", "segmentation", "pose", "garment", "alignment", "quality", "finish"]
 STAGES: tuple[Stage, ...] = ("load", "segmentation", "pose", "garment", "alignment", "quality", "finish")
+_THIGHS = 0.3  # shoulder distances below the hips that a photo must show to be given trousers or a skirt
 
 RealismLevel: TypeAlias = Literal[1, 2, 3, 4, 5]
 
@@ -207,6 +209,8 @@ def draft(
         person = _Person(photo, body, parse(photo, body, person_mask))
         enter("garment")
         garment = first_look()
+    if garment.kind in ("legs", "skirt") and body.hips[:, 1].max() + _THIGHS * body.unit > photo.shape[0]:
+        raise PoseFailedError("The photo ends at the hips. Trousers and skirts need one that shows the thighs too.")
     best: tuple[_Dressed, Quality] | None = None
     attempts: list[Attempt] = []
     # A stricter cut changes nothing where the product photo brings its own transparency.

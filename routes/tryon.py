@@ -48,7 +48,7 @@ from service.image_io import SUFFIXES, encode_image
 from service.negotiation import MEDIA_TYPES, file_response, preferred_image
 from service.storage import Storage, StoredFile
 from service.tables import Job
-from service.tryon import TryOn, TryOnRequest, check_quality
+from service.tryon import Deadline, TryOn, TryOnRequest, check_quality
 from service.tryon_jobs import KIND, job_of
 from service.tryon_report import TryOnReport, seed_code
 
@@ -116,7 +116,7 @@ async def try_on(
     header `X-Quality-Score` then.
     """
     as_picture = preferred_image(accept) is not None
-    report, data, file = await pool.run(_make_draft, tryon, request, None if as_picture else storage)
+    report, data, file = await pool.run(_make_draft, tryon, request, None if as_picture else storage, tryon.deadline())
     timings.update(report.timings_ms)
     metrics.tryon("draft")
     if file is None:
@@ -192,10 +192,10 @@ def cancel_or_delete_try_on(job: OwnTryOn, jobs: JobsDep, owner: Owner, response
 
 
 def _make_draft(
-    tryon: TryOn, request: TryOnRequest, storage: Storage | None
+    tryon: TryOn, request: TryOnRequest, storage: Storage | None, deadline: Deadline
 ) -> tuple[TryOnReport, bytes, StoredFile | None]:
     """The draft as a file, stored if there is a storage."""
-    drafted = tryon.draft(request, deadline=tryon.deadline())
+    drafted = tryon.draft(request, deadline=deadline)
     check_quality(request, drafted.made)
     data = encode_image(drafted.made.image_rgb, format=request.format)
     file = None if storage is None else storage.save_result(data, suffix=SUFFIXES[request.format], kind="tryon")

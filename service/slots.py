@@ -34,7 +34,7 @@ class XY(BaseModel):
 Box: TypeAlias = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
 Points: TypeAlias = Annotated[list[tuple[FiniteFloat, FiniteFloat] | XY], Len(min(POINT_COUNTS), max(POINT_COUNTS))]
 SlotSpec: TypeAlias = Box | Points | dict[str, Any]
-SlotChoice: TypeAlias = Annotated[int, Field(ge=0, lt=MAX_SLOTS, strict=True)] | Box | Points
+SlotChoice: TypeAlias = Annotated[int, Field(ge=0, strict=True)] | Box | Points
 
 _BOX: TypeAdapter[Box] = TypeAdapter(Box)
 _PLACE: TypeAdapter[Box | Points] = TypeAdapter(Box | Points)

@@ -36,7 +36,10 @@ class QualityTerm(BaseModel):
 class TryOnQuality(BaseModel):
     """How well the draft fits, in what can be measured without knowing the right answer."""
 
-    score: float = Field(description="0 to 1: the weighted mean of all terms.", examples=[0.93])
+    score: float = Field(
+        description="0 to 1: the weighted mean of all terms' scores, halved where the worst is 0.",
+        examples=[0.93],
+    )
     passed: bool = Field(description="Whether the score reaches `threshold`.")
     threshold: float = Field(description="QUALITY_THRESHOLD.", examples=[0.7])
     failed: list[str] = Field(description="Terms that alone fail the draft.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -393,6 +394,14 @@ def test_maps_that_do_not_fit_are_refused_with_the_reason(name: str) -> None:
     labels, reason = bad_maps()[name]
     with pytest.raises(InvalidValueError, match=reason):
         contours(mesh(), labels)
+
+
+def test_a_mesh_of_few_places_is_drawn_or_refused_with_a_sentence() -> None:
+    cell, rng = 48, np.random.default_rng(48)
+    for _ in range(100):
+        points = mesh(px_per_cm=rng.uniform(0.4, 4), centre=rng.uniform(100, 500, 2), roll=rng.uniform(-90, 90))
+        with suppress(InvalidValueError):
+            contours(np.round(points / cell) * cell, None, ContourOptions())
 
 
 def test_a_map_that_shows_nothing_where_the_crop_looks_is_refused() -> None:

@@ -170,7 +170,7 @@ class TestRealPhotos:
             assert cosine(face.embedding, original.embedding) >= 0.98
 
     @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-    @pytest.mark.parametrize("name", ["img20.jpg", "img16.jpg"])
+    @pytest.mark.parametrize("name", photo_names())
     def test_a_picture_on_its_side_shows_the_same_person(self, real: FaceDetector, name: str, rotation: int) -> None:
         image = photo(name)
         (upright,) = embedded_faces(real, image)

@@ -657,7 +657,7 @@ def picture(path: Path) -> RGBImage:
 
 
 def test_one_recognises_the_person_on_real_pages(recognising: tuple[Personalizer, Any]) -> None:
-    """The recogniser's cosine of photo and result, minus that of photo and page: the floor of the design is 0.5."""
+    """The recogniser's cosine of photo and result, minus that of photo and page. The design asks for 0.55."""
     personalizer, recogniser = recognising
     photos = [SHARED_DATA / "faces" / f"img{number}.jpg" for number in (5, 17, 20, 22)]
     pages = sorted((SHARED_DATA / "templates").glob("*.png"))

@@ -391,6 +391,18 @@ def test_unfit_poses(moved: dict[str, tuple[float, float]], error: type[Exceptio
     refused(error, *drawn.mannequin(**moved))
 
 
+@pytest.mark.parametrize("garment_type", ["pants", "shorts", "skirt"])
+def test_a_photo_that_ends_at_the_hips_gets_no_trousers(garment_type: GarmentType) -> None:
+    photo, pose = drawn.mannequin()
+    end = 470  # 20 below the hips
+    assert pose.mask is not None
+    with pytest.raises(PoseFailedError, match="thighs"):
+        draft(
+            photo[:end], GARMENTS[garment_type], TryOnOptions(garment_type=garment_type),
+            engines=engines(replace(pose, mask=pose.mask[:end])),
+        )  # fmt: skip
+
+
 def test_hidden_hips() -> None:
     photo, pose = drawn.mannequin()
     pose.visibility[[Joint.LEFT_HIP, Joint.RIGHT_HIP]] = 0.1

@@ -18,7 +18,7 @@ from tests.conftest import encoded
 from tests.servers import wait_for
 from tests.test_hostile_inputs import MIB, Server, serving
 
-WARM, MORE = 6, 14
+WARM, MORE = 6, 50
 MOST_GROWTH_MIB = 32
 """A draft of this size takes some 60 MiB while it is made: less than one of them may stay after many."""
 

@@ -599,7 +599,7 @@ export interface components {
         TryOnQuality: {
             /**
              * Score
-             * @description 0 to 1: the weighted mean of all terms.
+             * @description 0 to 1: the weighted mean of all terms' scores, halved where the worst is 0.
              * @example 0.93
              */
             score: number;
