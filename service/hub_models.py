@@ -6,6 +6,7 @@ is told at once, with the command that gets it. Looking into the cache needs non
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ IDENTITY_PROFILE = "diffusion"
 IDENTITY_PULL = f"python main.py models pull {IDENTITY_PROFILE}"
 PROFILES = {PULL: PROFILE, IDENTITY_PULL: IDENTITY_PROFILE}
 """What each command installs."""
+WEIGHTS = {".safetensors", ".bin"}
 IDENTITIES = {"instantid": "InstantX/InstantID", "ip-adapter": "h94/IP-Adapter"}
 
 NO_MODEL_FILE = "The file that MODEL_FILE names isn't there. Put the checkpoint there, or leave MODEL_FILE empty."
@@ -60,9 +62,9 @@ class HubModels:
         if reason := self.missing():
             raise ModelUnavailableError(reason)
         settings = self._settings
-        folder, adapter = find_folder(settings.model_path, INDEX), None
+        folder, adapter = self._base_folder(), None
         if settings.enable_ip_adapter:
-            adapter_folder = find_folder(settings.ip_adapter_path, settings.ip_adapter_weights)
+            adapter_folder = self._adapter_folder()
             assert adapter_folder is not None
             adapter = IPAdapterFiles(adapter_folder, settings.ip_adapter_weights, settings.ip_adapter_image_encoder)
         assert folder is not None
@@ -73,11 +75,11 @@ class HubModels:
         settings = self._settings
         if reason := missing_libraries():
             return reason
-        if find_folder(settings.model_path, INDEX) is None:
+        if self._base_folder() is None:
             return _how_to_get("MODEL_PATH", settings.model_path)
         if settings.model_file is not None and not settings.model_file.is_file():
             return NO_MODEL_FILE
-        if settings.enable_ip_adapter and find_folder(settings.ip_adapter_path, settings.ip_adapter_weights) is None:
+        if settings.enable_ip_adapter and self._adapter_folder() is None:
             return _how_to_get("IP_ADAPTER_PATH", settings.ip_adapter_path)
         return None
 
@@ -105,7 +107,7 @@ class HubModels:
         if reason := self.missing_identity():
             raise ModelUnavailableError(reason)
         settings = self._settings
-        base, folder = find_folder(settings.model_path, INDEX), self._identity_folder()
+        base, folder = self._base_folder(), self._identity_folder()
         assert base is not None
         assert folder is not None
         return IdentityFiles(settings.diffusion_identity, PipelineFiles(base, settings.model_file), folder)
@@ -115,7 +117,7 @@ class HubModels:
         settings = self._settings
         if reason := missing_libraries():
             return reason
-        if find_folder(settings.model_path, INDEX) is None:
+        if self._base_folder() is None:
             return _how_to_get("MODEL_PATH", settings.model_path, IDENTITY_PULL)
         if settings.model_file is not None and not settings.model_file.is_file():
             return NO_MODEL_FILE
@@ -123,32 +125,44 @@ class HubModels:
             return _how_to_get("DIFFUSION_PATH", self.identity_path, IDENTITY_PULL)
         return None
 
+    def _base_folder(self) -> Path | None:
+        """The folder of MODEL_PATH, with all that its index names: a fetch that was interrupted leaves less."""
+        folder = find_folder(self._settings.model_path, INDEX)
+        if folder is None or self._settings.model_file is not None or _is_complete(folder):
+            return folder
+        return None
+
+    def _adapter_folder(self) -> Path | None:
+        """The folder of IP_ADAPTER_PATH, with the adapter and its image encoder."""
+        settings = self._settings
+        encoder = f"{settings.ip_adapter_image_encoder}/config.json"
+        return find_folder(settings.ip_adapter_path, settings.ip_adapter_weights, encoder)
+
     def _identity_folder(self) -> Path | None:
         """The folder that holds all that DIFFUSION_IDENTITY needs."""
-        folders = [find_folder(self.identity_path, file) for file in FILES[self._settings.diffusion_identity]]
-        return folders[0] if all(folders) else None
+        return find_folder(self.identity_path, *FILES[self._settings.diffusion_identity])
 
     def status(self) -> list[ModelStatus]:
         """For GET /models."""
         settings = self._settings
-        found = [_status(settings.model_path, INDEX, "image model", "makes pictures from text: MODEL_PATH")]
+        about = "makes pictures from text: MODEL_PATH"
+        found = [_status(settings.model_path, self._base_folder(), "image model", about)]
         if settings.enable_ip_adapter:
             about = "prompts the image model with a picture: IP_ADAPTER_PATH"
-            found.append(_status(settings.ip_adapter_path, settings.ip_adapter_weights, "image adapter", about))
+            found.append(_status(settings.ip_adapter_path, self._adapter_folder(), "image adapter", about))
         return [*found, self._identity_status()]
 
     def _identity_status(self) -> ModelStatus:
         kind = self._settings.diffusion_identity
         name = {"instantid": "InstantID", "ip-adapter": "IP-Adapter plus-face"}[kind]
         about = f"{name}: shows engine=diffusion the child on its pages: DIFFUSION_IDENTITY={kind}"
-        status = _status(self.identity_path, FILES[kind][0], "identity adapter", about)
         folder = self._identity_folder()
+        status = _status(self.identity_path, folder, "identity adapter", about)
         size = None if folder is None else sum((folder / file).stat().st_size for file in FILES[kind])
         fetched = _is_hub_id(self.identity_path) and folder is None
         return replace(
             status,
             name=f"{status.name} plus-face" if kind == "ip-adapter" else status.name,
-            installed=folder is not None,
             bytes=size,
             how_to_get=IDENTITY_PULL if fetched else None,
         )
@@ -194,11 +208,16 @@ class HubModels:
         return fetched
 
 
-def find_folder(model: str, file: str) -> Path | None:
-    """The folder of a model, itself or fetched from the Hub, that holds `file`; None where there is none."""
+def find_folder(model: str, *files: str) -> Path | None:
+    """The folder of a model, itself or fetched from the Hub, that holds these files; None where there is none."""
+    folder = _folder(model)
+    return folder if folder is not None and all((folder / file).is_file() for file in files) else None
+
+
+def _folder(model: str) -> Path | None:
     folder = Path(model).expanduser()
     if folder.is_dir():
-        return folder if (folder / file).is_file() else None
+        return folder
     if not _is_hub_id(model):
         return None
     repository = _cache() / f"models--{model.replace('/', '--')}"
@@ -206,8 +225,20 @@ def find_folder(model: str, file: str) -> Path | None:
         revision = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
     except OSError:
         return None
-    fetched = repository / "snapshots" / revision
-    return fetched if (fetched / file).is_file() else None
+    return repository / "snapshots" / revision
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether each part of a pipeline has its folder, and each network in it its weights."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    parts = [folder / name for name, made_by in index.items() if isinstance(made_by, list) and any(made_by)]
+    networks = [part for part in parts if (part / "config.json").is_file()]
+    return all(part.is_dir() for part in parts) and all(
+        any(path.suffix in WEIGHTS for path in network.iterdir()) for network in networks
+    )
 
 
 def _cache() -> Path:
@@ -232,8 +263,7 @@ def _how_to_get(setting: str, model: str, command: str = PULL) -> str:
     return f"{setting} names no folder with such a model. Correct it, or give a Hugging Face id."
 
 
-def _status(model: str, file: str, kind: str, about: str) -> ModelStatus:
-    folder = find_folder(model, file)
+def _status(model: str, folder: Path | None, kind: str, about: str) -> ModelStatus:
     licence, use = LICENCES.get(model, ("not known here: read the model's card", "unclear"))
     is_hub_id = _is_hub_id(model)
     return ModelStatus(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,27 @@ def test_each_missing_part_is_named(tmp_path: Path, cache: Path, sdxl: Path) -> 
     adapter = missing(model_path=str(sdxl), enable_ip_adapter=True)
     assert adapter is not None
     assert "h94/IP-Adapter (IP_ADAPTER_PATH)" in adapter
+
+
+@pytest.mark.parametrize("lost", ["unet", "unet/diffusion_pytorch_model.safetensors", "models/image_encoder"])
+def test_what_an_interrupted_fetch_left_is_not_installed(
+    tmp_path: Path, sdxl: Path, ip_adapter: Path, lost: str
+) -> None:
+    for whole in (sdxl, ip_adapter):
+        shutil.copytree(whole, tmp_path / "model", dirs_exist_ok=True)
+    path = str(tmp_path / "model")
+    settings = settings_in(
+        tmp_path, model_path=path, enable_ip_adapter=True, ip_adapter_path=path,
+        ip_adapter_weights="sdxl_models/ip-adapter.safetensors",
+    )  # fmt: skip
+    models = HubModels(settings)
+    assert (models.missing(), [each.installed for each in models.status()[:2]]) == (None, [True, True])
+    (tmp_path / "model" / lost).rename(tmp_path / "lost")
+    assert models.missing() is not None
+    assert [each.installed for each in models.status()[:2]] == [
+        not lost.startswith("unet"),
+        lost != "models/image_encoder",
+    ]
 
 
 def test_without_network_the_command_fails_with_a_sentence(
