@@ -231,10 +231,10 @@ def _folder(model: str) -> Path | None:
 def _is_complete(folder: Path) -> bool:
     """Whether each part of a pipeline has its folder, and each network in it its weights."""
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except ValueError:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8")).items()
+    except (ValueError, AttributeError):
         return False
-    parts = [folder / name for name, made_by in index.items() if isinstance(made_by, list) and any(made_by)]
+    parts = [folder / name for name, made_by in index if isinstance(made_by, list) and any(made_by)]
     networks = [part for part in parts if (part / "config.json").is_file()]
     return all(part.is_dir() for part in parts) and all(
         any(path.suffix in WEIGHTS for path in network.iterdir()) for network in networks
